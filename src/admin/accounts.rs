@@ -1,0 +1,187 @@
+//! Accounts as the admin socket shows and changes them. A credential is tried at the upstream before it is kept.
+//!
+//! What talks to the upstream runs in a tracked task of its own: a client that goes away in the middle must not leave an account
+//! behind that was never tried.
+
+use std::sync::Arc;
+
+use crate::admin::api::{AccountList, AccountRemoved, AccountView, CredentialRequest, LoginView, NewAccountRequest, OneAccount};
+use crate::admin::error::AdminError;
+use crate::admin::keys::iso;
+use crate::admin::{Admin, Peer, names};
+use crate::secret::Secret;
+use crate::store::records::AccountRecord;
+use crate::upstream::session::{AccountState, LoggedIn, SessionError};
+use crate::upstream::{AccountId, Credential, UpstreamName};
+
+impl Admin {
+    pub(super) fn list_accounts(&self, text: Option<&str>) -> AccountList {
+        let accounts = self.sessions.accounts();
+        let chosen = match text {
+            None => accounts.iter().collect(),
+            Some(text) => names::matching_accounts(&accounts, text),
+        };
+        AccountList { accounts: chosen.into_iter().map(|account| self.account_view(account)).collect() }
+    }
+
+    pub(super) fn show_account(&self, id: &str) -> Result<OneAccount, AdminError> {
+        let account = self.account(id)?;
+        Ok(OneAccount { account: self.account_view(&account), login: None })
+    }
+
+    /// Adds an account; unless told otherwise, only if the upstream accepts the credential.
+    pub(super) async fn add_account(self: Arc<Self>, request: NewAccountRequest, peer: Peer) -> Result<OneAccount, AdminError> {
+        let (upstream, name) = self.upstream_and_name(request.upstream.as_deref(), &request.name)?;
+        let credential = one_credential(request.password, request.token)?;
+        let account = self.blocking(move |admin| Ok(admin.registry.add_account(upstream, name, credential)?)).await?;
+        let mut login = None;
+        if request.verify.unwrap_or(true) {
+            match self.sessions.login_now(account.id).await {
+                Ok(found) => login = Some(login_view(found)),
+                Err(error) => return Err(self.take_back(&account, error).await),
+            }
+        }
+        let (id, name) = (account.id, names::full_name(&account));
+        tracing::info!(account_id = id.0, account = name, method = account.credential.method(), %peer, "account {name} added by {peer}");
+        Ok(OneAccount { account: self.fresh_view(&account), login })
+    }
+
+    async fn take_back(self: &Arc<Self>, account: &AccountRecord, error: SessionError) -> AdminError {
+        let (id, name) = (account.id, names::full_name(account));
+        if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.remove_account(id, false)?)).await {
+            tracing::error!(account = name, error = %failed, "account {name} was not accepted, and could not be removed again: {failed}");
+            return failed;
+        }
+        let advice = match &error {
+            SessionError::Broken(_) => "",
+            _ => " To add it without logging in, say so (--no-verify).",
+        };
+        AdminError::Upstream { text: format!("{error}. Nothing was stored.{advice}"), source: error }
+    }
+
+    /// Gives an account another credential; if the upstream refuses it, a working one before it comes back.
+    pub(super) async fn set_credential(
+        self: Arc<Self>,
+        id: String,
+        request: CredentialRequest,
+        peer: Peer,
+    ) -> Result<OneAccount, AdminError> {
+        let before = self.account(&id)?;
+        let (id, name) = (before.id, names::full_name(&before));
+        let credential = one_credential(request.password, request.token)?;
+        let after = self.blocking(move |admin| Ok(admin.registry.set_credential(id, credential)?)).await?;
+        let mut login = None;
+        if request.verify.unwrap_or(true) {
+            match self.sessions.login_now(id).await {
+                Ok(found) => login = Some(login_view(found)),
+                Err(error) => return Err(self.restore(&before, error).await),
+            }
+        }
+        tracing::info!(account_id = id.0, account = name, method = after.credential.method(), %peer, "credential of {name} changed by {peer}");
+        Ok(OneAccount { account: self.fresh_view(&after), login })
+    }
+
+    /// A credential that was broken before is not put back: the upstream would only refuse it once more.
+    async fn restore(self: &Arc<Self>, before: &AccountRecord, error: SessionError) -> AdminError {
+        let (id, name, credential) = (before.id, names::full_name(before), before.credential.clone());
+        if before.broken.is_some() {
+            return AdminError::Upstream { text: format!("{error}. The account stays out of service."), source: error };
+        }
+        if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.set_credential(id, credential)?)).await {
+            tracing::error!(account = name, error = %failed, "the old credential of {name} could not be put back: {failed}");
+            return failed;
+        }
+        AdminError::Upstream { text: format!("{error}. The old credential stays."), source: error }
+    }
+
+    pub(super) async fn login(self: Arc<Self>, id: String, peer: Peer) -> Result<OneAccount, AdminError> {
+        let account = self.account(&id)?;
+        let name = names::full_name(&account);
+        let found = self.sessions.login_now(account.id).await;
+        tracing::info!(account = name, good = found.is_ok(), %peer, "login of {name} asked for by {peer}");
+        let found = found.map_err(|error| AdminError::Upstream { text: error.to_string(), source: error })?;
+        Ok(OneAccount { account: self.fresh_view(&account), login: Some(login_view(found)) })
+    }
+
+    /// Blocking.
+    pub(super) fn remove_account(&self, id: &str, revoke_keys: bool, peer: Peer) -> Result<AccountRemoved, AdminError> {
+        let account = self.account(id)?;
+        let name = names::full_name(&account);
+        let revoked_keys = self.registry.remove_account(account.id, revoke_keys)?;
+        tracing::info!(account_id = account.id.0, account = name, revoked_keys, %peer, "account {name} removed by {peer}");
+        Ok(AccountRemoved { account: name, revoked_keys })
+    }
+
+    fn account(&self, id: &str) -> Result<Arc<AccountRecord>, AdminError> {
+        let found = id.parse().ok().and_then(|number| self.sessions.account(AccountId(number)));
+        found.ok_or_else(|| AdminError::NotFound(format!("there is no account with the number {id:?}")))
+    }
+
+    /// `name`, `upstream/name`, or both apart; with one upstream in the configuration its name may be left out.
+    fn upstream_and_name(&self, upstream: Option<&str>, name: &str) -> Result<(UpstreamName, String), AdminError> {
+        let upstreams = self.upstreams.load();
+        let known = |wanted: &str| upstreams.iter().any(|one| one.name == wanted);
+        let (upstream, name) = match (upstream, name.split_once('/')) {
+            (Some(upstream), _) => (upstream, name),
+            (None, Some((upstream, rest))) if known(upstream) || upstreams.len() != 1 => (upstream, rest),
+            (None, _) if upstreams.len() == 1 => (upstreams[0].name.as_str(), name),
+            (None, _) => {
+                let names = upstreams.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(AdminError::Invalid(format!("say on which upstream: UPSTREAM/{name}, with one of {names}")));
+            }
+        };
+        if !known(upstream) {
+            let names = upstreams.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(AdminError::Invalid(format!("there is no upstream {upstream:?}; the configuration has {names}")));
+        }
+        Ok((UpstreamName::new(upstream), name.to_owned()))
+    }
+
+    /// After a login, which may have taught the account's upstream id.
+    fn fresh_view(&self, account: &AccountRecord) -> AccountView {
+        match self.sessions.account(account.id) {
+            Some(now) => self.account_view(&now),
+            None => self.account_view(account),
+        }
+    }
+
+    fn account_view(&self, account: &AccountRecord) -> AccountView {
+        let upstreams = self.upstreams.load();
+        let (state, why, sessions, until) = match self.sessions.state(account.id) {
+            AccountState::Idle => ("idle", None, 0, None),
+            AccountState::Live { sessions, expires_at } => ("live", None, sessions, expires_at),
+            AccountState::Waiting { until, why } => ("waiting", Some(why), 0, Some(until)),
+            AccountState::Broken { why } => ("broken", Some(why), 0, None),
+        };
+        AccountView {
+            id: account.id.0.to_string(),
+            upstream: account.upstream.to_string(),
+            kind: upstreams.iter().find(|one| one.name == account.upstream.as_str()).map(|one| one.kind.clone()),
+            name: account.name.clone(),
+            method: account.credential.method().to_owned(),
+            upstream_user_id: account.user_id.clone(),
+            created_at: iso(account.created_at),
+            state: state.to_owned(),
+            why,
+            sessions,
+            until: until.map(iso),
+        }
+    }
+}
+
+fn one_credential(password: Option<Secret<String>>, token: Option<Secret<String>>) -> Result<Credential, AdminError> {
+    let credential = match (password, token) {
+        (Some(password), None) => Credential::Password(password),
+        (None, Some(token)) => Credential::Token(token),
+        _ => return Err(AdminError::Invalid("give one of password and token".into())),
+    };
+    let (Credential::Password(text) | Credential::Token(text)) = &credential;
+    if text.expose().is_empty() {
+        return Err(AdminError::Invalid(format!("the {} is empty", credential.method())));
+    }
+    Ok(credential)
+}
+
+fn login_view(found: LoggedIn) -> LoginView {
+    LoginView { user_id: found.user_id, user_name: found.user_name, token_life_seconds: found.token_life.map(|life| life.as_secs()) }
+}

@@ -1,0 +1,344 @@
+//! The words of the admin socket: what is asked and what is answered, for both of its ends.
+//!
+//! Keys have the shape of Audiobookshelf's own `/api/api-keys` (its `server/models/ApiKey.js`, release 2.31), with the fields that
+//! only keygate has beside it. Unknown fields in a request are refused, so that a restriction which keygate does not know is
+//! never silently left out. One difference is deliberate: `isActive` absent makes an *active* key.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::secret::Secret;
+
+/// A key as answers show it. Times are RFC 3339 with milliseconds, in UTC.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyView {
+    /// The key's text: there right after it was made or rotated, never again.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    pub api_key: Option<Secret<String>>,
+    /// Public id.
+    pub id: String,
+    /// The operator's name of it.
+    pub name: String,
+    /// Always null, as upstream.
+    pub description: Option<String>,
+    /// When it dies; null: never.
+    pub expires_at: Option<String>,
+    /// Null until something records it.
+    pub last_used_at: Option<String>,
+    /// Whether it is switched on.
+    pub is_active: bool,
+    /// Always null, as upstream.
+    pub permissions: Option<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// When it was last changed.
+    pub updated_at: String,
+    /// The number of the account it acts for.
+    pub user_id: String,
+    /// Always null: operators are no users.
+    pub created_by_user_id: Option<String>,
+    /// The account it acts for; null when that was removed.
+    pub user: Option<UserView>,
+    /// `upstream/name` of the account, or `#7` when it was removed.
+    pub account: String,
+    /// `active`, `disabled`, `expired` or `revoked`.
+    pub status: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was revoked.
+    pub revoked_at: Option<String>,
+    /// Until when the secret before the last rotation is still good.
+    pub previous_secret_until: Option<String>,
+}
+
+/// The account within a [`KeyView`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UserView {
+    /// The account's number.
+    pub id: String,
+    /// Its name.
+    pub username: String,
+    /// Always `user`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// `{"apiKeys": […]}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyList {
+    /// Newest first.
+    pub api_keys: Vec<KeyView>,
+}
+
+/// `{"apiKey": {…}}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OneKey {
+    /// The key.
+    pub api_key: KeyView,
+}
+
+/// Asks for one key, or for `count` of them (`POST /api/api-keys/bulk`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewKeyRequest {
+    /// Its name; in bulk the names are `name-1`, `name-2`, …
+    pub name: String,
+    /// The account: its number, `upstream/name`, or a name that is unambiguous.
+    pub user_id: String,
+    /// Seconds from now, above zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// RFC 3339; instead of `expiresIn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Absent: active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_active: Option<bool>,
+    /// In bulk only: how many, 1 to [`MAX_BULK`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+}
+
+/// Most keys of one bulk request.
+pub const MAX_BULK: u32 = 1_000_000;
+
+/// One line of the answer to a bulk request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BulkLine {
+    /// Public id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The key's text.
+    #[serde(with = "secret_text")]
+    pub api_key: Option<Secret<String>>,
+}
+
+/// Changes a key; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PatchKeyRequest {
+    /// New name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New account, as in [`NewKeyRequest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// New expiry, RFC 3339; null: never.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Option<String>>,
+    /// New expiry in seconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// Enable or disable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_active: Option<bool>,
+}
+
+/// Gives a key a new secret.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RotateRequest {
+    /// How long the old secret stays good; 0: it dies at once.
+    #[serde(default)]
+    pub overlap_seconds: u64,
+}
+
+/// An account as answers show it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountView {
+    /// Its number.
+    pub id: String,
+    /// The upstream it lives on.
+    pub upstream: String,
+    /// What that is; null when the configuration no longer has it.
+    pub kind: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// `password` or `token`.
+    pub method: String,
+    /// The upstream's id of the user, once known.
+    pub upstream_user_id: Option<String>,
+    /// When it was added.
+    pub created_at: String,
+    /// `idle`, `live`, `waiting` or `broken`.
+    pub state: String,
+    /// Why it waits or is broken.
+    pub why: Option<String>,
+    /// How many sessions live.
+    pub sessions: usize,
+    /// When the first of them dies, or until when keygate holds back.
+    pub until: Option<String>,
+}
+
+/// `{"accounts": […]}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountList {
+    /// By upstream and name.
+    pub accounts: Vec<AccountView>,
+}
+
+/// What adding an account, giving it another credential, or logging it in answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OneAccount {
+    /// The account.
+    pub account: AccountView,
+    /// What the login found; null when none was made.
+    pub login: Option<LoginView>,
+}
+
+/// What a login found out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoginView {
+    /// The upstream's id of the user.
+    pub user_id: Option<String>,
+    /// The upstream's name of the user.
+    pub user_name: Option<String>,
+    /// How long the token lives, in seconds; null: not by time.
+    pub token_life_seconds: Option<u64>,
+}
+
+/// Adds an account. Exactly one of `password` and `token`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewAccountRequest {
+    /// The upstream; absent when `name` is `upstream/name`, or when there is one upstream only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// The account's name: for `password` the upstream's user name.
+    pub name: String,
+    /// The account's own password.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    pub password: Option<Secret<String>>,
+    /// A static upstream token.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    pub token: Option<Secret<String>>,
+    /// Whether to log in first; absent: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Gives an account another credential. Exactly one of `password` and `token`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialRequest {
+    /// The account's own password.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    pub password: Option<Secret<String>>,
+    /// A static upstream token.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    pub token: Option<Secret<String>>,
+    /// Whether to log in with it; absent: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// What removing an account did.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountRemoved {
+    /// `upstream/name`.
+    pub account: String,
+    /// How many keys were revoked with it.
+    pub revoked_keys: usize,
+}
+
+/// `GET /api/status`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    /// keygate's version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// The configuration file, if there is one.
+    pub config: Option<String>,
+    /// The upstreams.
+    pub upstreams: Vec<UpstreamView>,
+    /// How many accounts.
+    pub accounts: usize,
+    /// How many of them are broken.
+    pub broken_accounts: usize,
+    /// How many keys that are not revoked.
+    pub keys: usize,
+}
+
+/// An upstream as answers show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamView {
+    /// The operator's name of it.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// Its address.
+    pub url: String,
+}
+
+/// `POST /api/reload`: what changed, one sentence each.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Empty: nothing.
+    pub changes: Vec<String>,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A word for programs.
+    pub error: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A field that is there, null or not: told from one that is absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Secrets cross the socket in clear: it is a Unix socket, and this is the one place that reads and writes them there.
+mod secret_text {
+    use super::{Deserialize, Deserializer, Secret, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+        secret.as_ref().map(Secret::expose).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret<String>>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_of_null_is_told_from_an_absent_one() {
+        let never: PatchKeyRequest = serde_json::from_str(r#"{"expiresAt":null}"#).expect("valid");
+        let absent: PatchKeyRequest = serde_json::from_str("{}").expect("valid");
+        assert_eq!(never.expires_at, Some(None));
+        assert_eq!(absent.expires_at, None);
+        assert_eq!(serde_json::to_string(&never).expect("JSON"), r#"{"expiresAt":null}"#);
+        assert_eq!(serde_json::to_string(&absent).expect("JSON"), "{}");
+    }
+
+    #[test]
+    fn a_field_that_nobody_knows_is_refused() {
+        assert!(serde_json::from_str::<NewKeyRequest>(r#"{"name":"n","userId":"1","scopes":["read"]}"#).is_err());
+    }
+
+    #[test]
+    fn a_password_crosses_the_socket_and_no_debug_output() {
+        let request: NewAccountRequest = serde_json::from_str(r#"{"name":"n","password":"hunter2"}"#).expect("valid");
+        assert!(!format!("{request:?}").contains("hunter2"));
+        assert!(serde_json::to_string(&request).expect("JSON").contains("hunter2"));
+    }
+}

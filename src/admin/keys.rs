@@ -1,0 +1,213 @@
+//! Keys as the admin socket shows and changes them. All of it blocks: the router calls it on a thread that may.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, UserView};
+use crate::admin::error::AdminError;
+use crate::admin::{Admin, Peer, names};
+use crate::clock::Timestamp;
+use crate::keys::KeyId;
+use crate::keys::record::{KeyRecord, KeyStatus};
+use crate::registry::{Created, KeyPatch, NewKey, RegistryError};
+use crate::secret::Secret;
+use crate::store::records::AccountRecord;
+use crate::upstream::AccountId;
+
+/// Longest `expiresIn`: a hundred years, so that every expiry is a date that can be written.
+const MAX_EXPIRES_IN_SECS: u64 = 100 * 366 * 86_400;
+
+impl Admin {
+    /// The keys that `text` can mean, or all; revoked ones if asked for, and then only if no living one fits.
+    pub(super) fn list_keys(&self, text: Option<&str>, with_revoked: bool) -> Result<KeyList, AdminError> {
+        let records = match text {
+            None => self.registry.keys(with_revoked)?,
+            Some(text) => self.matching_keys(text, with_revoked)?,
+        };
+        let accounts: HashMap<_, _> = self.sessions.accounts().into_iter().map(|account| (account.id, account)).collect();
+        let now = self.clock.now();
+        Ok(KeyList { api_keys: records.iter().map(|record| view(record, accounts.get(&record.account), now)).collect() })
+    }
+
+    fn matching_keys(&self, text: &str, with_revoked: bool) -> Result<Vec<KeyRecord>, AdminError> {
+        if let Ok(id) = text.strip_prefix("kg_").unwrap_or(text).parse() {
+            match self.registry.key(id) {
+                Ok(record) if with_revoked || record.revoked_at.is_none() => return Ok(vec![record]),
+                Ok(_) | Err(RegistryError::NoKey(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let living = names::matching_keys(self.registry.keys(false)?, text);
+        if living.is_empty() && with_revoked {
+            return Ok(names::matching_keys(self.registry.keys(true)?, text));
+        }
+        Ok(living)
+    }
+
+    pub(super) fn show_key(&self, id: &str) -> Result<OneKey, AdminError> {
+        Ok(self.one_key(&self.registry.key(key_id(id)?)?))
+    }
+
+    pub(super) fn create_key(&self, request: NewKeyRequest, peer: Peer) -> Result<OneKey, AdminError> {
+        if request.count.is_some() {
+            return Err(AdminError::Invalid("count is for POST /api/api-keys/bulk".into()));
+        }
+        let created = self.registry.create_key(self.new_key(request, peer)?)?;
+        self.log("created", &created.record, peer);
+        Ok(self.with_secret(created))
+    }
+
+    pub(super) fn create_keys(&self, request: NewKeyRequest, peer: Peer) -> Result<Vec<Created>, AdminError> {
+        let count = request.count.unwrap_or(0);
+        if !(1..=MAX_BULK).contains(&count) {
+            return Err(AdminError::Invalid(format!("count must be between 1 and {MAX_BULK}")));
+        }
+        let name = request.name.clone();
+        let created = self.registry.create_keys(self.new_key(request, peer)?, count)?;
+        tracing::info!(%peer, count, key_name = name, "{count} keys {name:?}-1 and on created by {peer}");
+        Ok(created)
+    }
+
+    pub(super) fn patch_key(&self, id: &str, request: PatchKeyRequest, peer: Peer) -> Result<OneKey, AdminError> {
+        let patch = KeyPatch {
+            name: request.name,
+            account: request.user_id.as_deref().map(|text| self.account_for_key(text)).transpose()?,
+            expires_at: match request.expires_at {
+                Some(None) if request.expires_in.is_none() => Some(None),
+                at => self.expiry(request.expires_in, at.flatten())?.map(Some),
+            },
+            is_active: request.is_active,
+        };
+        let record = self.registry.edit_key(key_id(id)?, patch)?;
+        self.log("changed", &record, peer);
+        Ok(self.one_key(&record))
+    }
+
+    pub(super) fn rotate_key(&self, id: &str, overlap: Duration, peer: Peer) -> Result<OneKey, AdminError> {
+        let created = self.registry.rotate_key(key_id(id)?, overlap)?;
+        self.log("rotated", &created.record, peer);
+        Ok(self.with_secret(created))
+    }
+
+    /// Revokes a key. One that was revoked before is gone, as a deleted key is at Audiobookshelf.
+    pub(super) fn revoke_key(&self, id: &str, peer: Peer) -> Result<OneKey, AdminError> {
+        let id = key_id(id)?;
+        if self.registry.key(id)?.revoked_at.is_some() {
+            return Err(RegistryError::Revoked(id).into());
+        }
+        let record = self.registry.revoke_key(id)?;
+        self.log("revoked", &record, peer);
+        Ok(self.one_key(&record))
+    }
+
+    fn new_key(&self, request: NewKeyRequest, peer: Peer) -> Result<NewKey, AdminError> {
+        Ok(NewKey {
+            account: self.account_for_key(&request.user_id)?,
+            expires_at: self.expiry(request.expires_in, request.expires_at)?,
+            is_active: request.is_active.unwrap_or(true),
+            name: request.name,
+            created_by: peer.created_by(),
+        })
+    }
+
+    fn account_for_key(&self, text: &str) -> Result<AccountId, AdminError> {
+        Ok(names::one_account(&self.sessions.accounts(), text)?.id)
+    }
+
+    fn expiry(&self, seconds: Option<u64>, at: Option<String>) -> Result<Option<Timestamp>, AdminError> {
+        let now = self.clock.now();
+        match (seconds, at) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(AdminError::Invalid("give expiresIn or expiresAt, not both".into())),
+            (Some(seconds), None) if (1..=MAX_EXPIRES_IN_SECS).contains(&seconds) => Ok(Some(now.plus(Duration::from_secs(seconds)))),
+            (Some(_), None) => Err(AdminError::Invalid(format!("expiresIn must be between 1 and {MAX_EXPIRES_IN_SECS} seconds"))),
+            (None, Some(text)) => parse_expiry(&text, now).map(Some),
+        }
+    }
+
+    fn one_key(&self, record: &KeyRecord) -> OneKey {
+        OneKey { api_key: view(record, self.sessions.account(record.account).as_ref(), self.clock.now()) }
+    }
+
+    fn with_secret(&self, created: Created) -> OneKey {
+        let mut answer = self.one_key(&created.record);
+        answer.api_key.api_key = Some(Secret::new(created.key.expose().to_owned()));
+        answer
+    }
+
+    fn log(&self, what: &str, record: &KeyRecord, peer: Peer) {
+        let (id, name) = (record.id, &record.name);
+        tracing::info!(key_id = %id, key_name = name, %peer, "key {id} {name:?} {what} by {peer}");
+    }
+}
+
+fn key_id(text: &str) -> Result<KeyId, AdminError> {
+    text.parse().map_err(|_| AdminError::NotFound(format!("there is no key {text:?}: a key's id has ten characters")))
+}
+
+fn parse_expiry(text: &str, now: Timestamp) -> Result<Timestamp, AdminError> {
+    let time: jiff::Timestamp =
+        text.parse().map_err(|_| AdminError::Invalid(format!("expiresAt {text:?} is not a time like 2027-01-31T00:00:00Z")))?;
+    let at = Timestamp::from_millis(time.as_millisecond());
+    if at <= now {
+        return Err(AdminError::Invalid(format!("expiresAt {text} has passed")));
+    }
+    Ok(at)
+}
+
+/// RFC 3339 with milliseconds, as Audiobookshelf writes times.
+pub(super) fn iso(time: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(time.as_millis()).map_or_else(|_| "never".to_owned(), |time| format!("{time:.3}"))
+}
+
+const fn status_word(status: KeyStatus) -> &'static str {
+    match status {
+        KeyStatus::Active => "active",
+        KeyStatus::Disabled => "disabled",
+        KeyStatus::Expired => "expired",
+        KeyStatus::Revoked => "revoked",
+    }
+}
+
+fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, now: Timestamp) -> KeyView {
+    KeyView {
+        api_key: None,
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        description: None,
+        expires_at: record.expires_at.map(iso),
+        last_used_at: None,
+        is_active: record.is_active && record.revoked_at.is_none(),
+        permissions: None,
+        created_at: iso(record.created_at),
+        updated_at: iso(record.updated_at),
+        user_id: record.account.0.to_string(),
+        created_by_user_id: None,
+        user: account.map(|account| UserView { id: account.id.0.to_string(), username: account.name.clone(), kind: "user".to_owned() }),
+        account: account.map_or_else(|| format!("#{}", record.account.0), |account| names::full_name(account)),
+        status: status_word(record.status(now)).to_owned(),
+        created_by: record.created_by.clone(),
+        revoked_at: record.revoked_at.map(iso),
+        previous_secret_until: record.previous.as_ref().map(|previous| previous.expires_at).filter(|at| *at > now).map(iso),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_as_audiobookshelf_writes_them() {
+        assert_eq!(iso(Timestamp::from_millis(1_795_303_174_931)), "2026-11-21T23:19:34.931Z");
+        assert_eq!(iso(Timestamp::from_millis(0)), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn an_expiry_that_has_passed_or_is_no_time_is_refused() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        assert!(parse_expiry("2020-01-01T00:00:00Z", now).is_err());
+        assert!(parse_expiry("tomorrow", now).is_err());
+        assert_eq!(parse_expiry("2027-11-21T00:00:00+01:00", now).expect("a time"), Timestamp::from_secs(1_826_751_600));
+    }
+}

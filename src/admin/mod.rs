@@ -1,0 +1,155 @@
+//! The admin room: keys, accounts, status and reload as REST over a Unix socket.
+//!
+//! The same router serves the socket of a running gateway ([`socket`]) and, within one process, the command line when no gateway
+//! runs: there is one form of every request and answer ([`api`]), and one place that does what they ask. It is never mounted on a
+//! public listener. Who may connect is decided by the permissions of the socket's file and folder; who did is in the log line of
+//! every change.
+
+mod accounts;
+pub mod api;
+pub mod error;
+mod keys;
+mod lines;
+mod names;
+mod router;
+pub mod socket;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::api::{Reloaded, StatusView, UpstreamView};
+use crate::admin::error::AdminError;
+use crate::clock::Clock;
+use crate::registry::Registry;
+use crate::upstream::session::{AccountState, Sessions};
+
+pub use router::router;
+
+/// Reads the configuration again. Blocking. Gives what changed, one sentence each, or the text of all problems.
+pub type Reload = dyn Fn() -> Result<Vec<String>, String> + Send + Sync;
+
+/// What the admin socket works with.
+pub struct Admin {
+    registry: Arc<Registry>,
+    sessions: Arc<Sessions>,
+    clock: Arc<dyn Clock>,
+    upstreams: ArcSwap<Vec<UpstreamView>>,
+    tasks: TaskTracker,
+    started: Duration,
+    reload: Option<Box<Reload>>,
+    config_file: Option<PathBuf>,
+}
+
+impl Admin {
+    /// Over the one registry and the sessions it works with. `tasks` holds what must end although the asking client went away.
+    pub fn new(
+        registry: Arc<Registry>,
+        sessions: Arc<Sessions>,
+        clock: Arc<dyn Clock>,
+        upstreams: Vec<UpstreamView>,
+        tasks: TaskTracker,
+    ) -> Self {
+        let started = clock.monotonic();
+        Self { registry, sessions, clock, upstreams: ArcSwap::from_pointee(upstreams), tasks, started, reload: None, config_file: None }
+    }
+
+    /// With a configuration file that can be read again.
+    #[must_use]
+    pub fn with_reload(mut self, config_file: PathBuf, reload: Box<Reload>) -> Self {
+        self.config_file = Some(config_file);
+        self.reload = Some(reload);
+        self
+    }
+
+    /// Replaces the list of upstreams after a reload.
+    pub fn set_upstreams(&self, upstreams: Vec<UpstreamView>) {
+        self.upstreams.store(Arc::new(upstreams));
+    }
+
+    /// What `keygate status` shows. Blocking.
+    fn status(&self) -> Result<StatusView, AdminError> {
+        let accounts = self.sessions.accounts();
+        let broken = accounts.iter().filter(|account| matches!(self.sessions.state(account.id), AccountState::Broken { .. }));
+        Ok(StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.clock.monotonic().saturating_sub(self.started).as_secs(),
+            config: self.config_file.as_ref().map(|file| file.display().to_string()),
+            upstreams: self.upstreams.load().to_vec(),
+            accounts: accounts.len(),
+            broken_accounts: broken.count(),
+            keys: self.registry.keys(false)?.len(),
+        })
+    }
+
+    /// Reads the configuration again; a wrong one changes nothing. Blocking.
+    ///
+    /// # Errors
+    /// [`AdminError::Config`] with all problems; [`AdminError::Invalid`] when there is no file.
+    pub fn reload(&self, asked_by: &dyn fmt::Display) -> Result<Reloaded, AdminError> {
+        let Some(reload) = &self.reload else {
+            return Err(AdminError::Invalid("this gateway was started without a configuration file: there is nothing to reload".into()));
+        };
+        match reload() {
+            Ok(changes) => {
+                let what = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
+                tracing::info!("configuration read again, asked by {asked_by}: {what}");
+                Ok(Reloaded { changes })
+            }
+            Err(problems) => {
+                tracing::warn!(
+                    "the configuration has problems and was not taken over (asked by {asked_by}); the old one stays in force:\n{problems}"
+                );
+                Err(AdminError::Config(problems))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("upstreams", &self.upstreams).field("config_file", &self.config_file).finish_non_exhaustive()
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process at the socket, as the kernel names it (`SO_PEERCRED`).
+    Socket {
+        /// User id.
+        uid: u32,
+        /// Process id, where the system tells it.
+        pid: Option<i32>,
+    },
+    /// The command line itself, without a gateway.
+    Direct {
+        /// User id.
+        uid: u32,
+    },
+}
+
+impl Peer {
+    /// What a key's record keeps of it: process ids mean nothing later.
+    pub(crate) fn created_by(self) -> String {
+        match self {
+            Self::Socket { uid, .. } => format!("uid {uid}"),
+            Self::Direct { uid } => format!("cli uid {uid}"),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { uid, pid: Some(pid) } => write!(f, "uid {uid} (pid {pid})"),
+            Self::Socket { uid, pid: None } => write!(f, "uid {uid}"),
+            Self::Direct { uid } => write!(f, "cli uid {uid}"),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Routes of the admin socket. Handlers translate; what they ask for is done in [`Admin`]'s own methods.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Extension, Json, Router};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::admin::api::{
+    AccountList, AccountRemoved, CredentialRequest, ErrorBody, KeyList, NewAccountRequest, NewKeyRequest, OneAccount, OneKey,
+    PatchKeyRequest, Reloaded, RotateRequest, StatusView,
+};
+use crate::admin::error::AdminError;
+use crate::admin::lines::Lines;
+use crate::admin::{Admin, Peer};
+
+/// Largest request body.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+type Shared = State<Arc<Admin>>;
+type Asker = Extension<Peer>;
+type Answer<T> = Result<Json<T>, AdminError>;
+type BytesResult = Result<Bytes, BytesRejection>;
+
+/// All routes. Every request must carry a [`Peer`] among its extensions.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/api/api-keys", get(list_keys).post(create_key))
+        .route("/api/api-keys/bulk", post(create_keys))
+        .route("/api/api-keys/{id}", get(show_key).patch(patch_key).delete(revoke_key))
+        .route("/api/api-keys/{id}/rotate", post(rotate_key))
+        .route("/api/accounts", get(list_accounts).post(add_account))
+        .route("/api/accounts/{id}", get(show_account).delete(remove_account))
+        .route("/api/accounts/{id}/login", post(login))
+        .route("/api/accounts/{id}/credential", put(set_credential))
+        .route("/api/status", get(status))
+        .route("/api/reload", post(reload))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::map_response(never_stored))
+        .with_state(admin)
+}
+
+impl Admin {
+    /// Runs what blocks where it may.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, AdminError> + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let admin = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&admin)).await?
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// Only what this text can mean.
+    r#match: Option<String>,
+    /// Revoked keys too.
+    #[serde(default)]
+    revoked: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Removal {
+    #[serde(default)]
+    revoke_keys: bool,
+}
+
+async fn list_keys(State(admin): Shared, filter: Result<Query<Filter>, QueryRejection>) -> Answer<KeyList> {
+    let filter = query(filter)?;
+    admin.blocking(move |admin| admin.list_keys(filter.r#match.as_deref(), filter.revoked)).await.map(Json)
+}
+
+async fn create_key(State(admin): Shared, Extension(peer): Asker, body: BytesResult) -> Answer<OneKey> {
+    let request: NewKeyRequest = json(body)?;
+    admin.blocking(move |admin| admin.create_key(request, peer)).await.map(Json)
+}
+
+async fn create_keys(State(admin): Shared, Extension(peer): Asker, body: BytesResult) -> Result<Response, AdminError> {
+    let request: NewKeyRequest = json(body)?;
+    let created = admin.blocking(move |admin| admin.create_keys(request, peer)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines::new(created))).into_response())
+}
+
+async fn show_key(State(admin): Shared, Path(id): Path<String>) -> Answer<OneKey> {
+    admin.blocking(move |admin| admin.show_key(&id)).await.map(Json)
+}
+
+async fn patch_key(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneKey> {
+    let request: PatchKeyRequest = json(body)?;
+    admin.blocking(move |admin| admin.patch_key(&id, request, peer)).await.map(Json)
+}
+
+async fn rotate_key(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneKey> {
+    let request: RotateRequest = json(body)?;
+    let overlap = Duration::from_secs(request.overlap_seconds);
+    admin.blocking(move |admin| admin.rotate_key(&id, overlap, peer)).await.map(Json)
+}
+
+async fn revoke_key(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>) -> Answer<OneKey> {
+    admin.blocking(move |admin| admin.revoke_key(&id, peer)).await.map(Json)
+}
+
+async fn list_accounts(State(admin): Shared, filter: Result<Query<Filter>, QueryRejection>) -> Answer<AccountList> {
+    Ok(Json(admin.list_accounts(query(filter)?.r#match.as_deref())))
+}
+
+async fn show_account(State(admin): Shared, Path(id): Path<String>) -> Answer<OneAccount> {
+    admin.show_account(&id).map(Json)
+}
+
+async fn add_account(State(admin): Shared, Extension(peer): Asker, body: BytesResult) -> Answer<OneAccount> {
+    let request: NewAccountRequest = json(body)?;
+    admin.tasks.spawn(Arc::clone(&admin).add_account(request, peer)).await?.map(Json)
+}
+
+async fn set_credential(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneAccount> {
+    let request: CredentialRequest = json(body)?;
+    admin.tasks.spawn(Arc::clone(&admin).set_credential(id, request, peer)).await?.map(Json)
+}
+
+async fn login(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>) -> Answer<OneAccount> {
+    admin.tasks.spawn(Arc::clone(&admin).login(id, peer)).await?.map(Json)
+}
+
+async fn remove_account(
+    State(admin): Shared,
+    Extension(peer): Asker,
+    Path(id): Path<String>,
+    removal: Result<Query<Removal>, QueryRejection>,
+) -> Answer<AccountRemoved> {
+    let revoke_keys = query(removal)?.revoke_keys;
+    admin.blocking(move |admin| admin.remove_account(&id, revoke_keys, peer)).await.map(Json)
+}
+
+async fn status(State(admin): Shared) -> Answer<StatusView> {
+    admin.blocking(Admin::status).await.map(Json)
+}
+
+async fn reload(State(admin): Shared, Extension(peer): Asker) -> Answer<Reloaded> {
+    admin.blocking(move |admin| admin.reload(&peer)).await.map(Json)
+}
+
+async fn no_route() -> Response {
+    refused(StatusCode::NOT_FOUND, "no_such_route", "the admin socket has no such route")
+}
+
+async fn no_method() -> Response {
+    refused(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", "the admin socket has no such method on this route")
+}
+
+fn refused(status: StatusCode, word: &str, message: &str) -> Response {
+    (status, Json(ErrorBody { error: word.to_owned(), message: message.to_owned() })).into_response()
+}
+
+/// Keys are shown in answers: nothing may keep them.
+async fn never_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An absent body is an empty object. The message names the place, and never what stood there.
+fn json<T: DeserializeOwned>(body: BytesResult) -> Result<T, AdminError> {
+    let body = body.map_err(|error| AdminError::Invalid(format!("the body cannot be read, or is larger than 64 KiB: {error}")))?;
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    serde_json::from_slice(body).map_err(|error| AdminError::Invalid(describe(&error)))
+}
+
+/// serde's own text quotes a value of the wrong type, which may be a password; its data errors about fields do not.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if text.starts_with("unknown field") || text.starts_with("missing field") || text.starts_with("duplicate field") {
+        return format!("the body is not what this route takes: {text}");
+    }
+    format!("the body is not valid JSON of the right types (line {}, column {})", error.line(), error.column())
+}
+
+fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, AdminError> {
+    query.map(|Query(query)| query).map_err(|error| AdminError::Invalid(error.body_text()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_the_body_never_quotes_a_value() {
+        for body in
+            [r#"{"name":1,"password":"hunter2"}"#, r#"{"name":"n","token":["hunter2"]}"#, r#"{"name":"n","verify":"hunter2"}"#, "hunter2"]
+        {
+            let error = json::<NewAccountRequest>(Ok(Bytes::from(body))).expect_err("wrong").to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let error = json::<NewKeyRequest>(Ok(Bytes::from_static(br#"{"scopes":[]}"#))).expect_err("unknown").to_string();
+        assert!(error.contains("unknown field `scopes`"), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The program put together: store, keys, sessions, gateway, listeners. Used by `serve`, by `demo` and by the tests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::source::SourceError;
+use crate::gateway::Gateway;
+use crate::gateway::routing::Settings;
+use crate::keys::KeyHasher;
+use crate::keys::index::KeyIndex;
+use crate::registry::Registry;
+use crate::server::Server;
+use crate::server::listener::{BindError, Listener};
+use crate::server::tls::Acceptor;
+use crate::store::seal::MasterKeyText;
+use crate::store::{self, Store, StoreError};
+use crate::upstream::session::Sessions;
+
+/// Keys, accounts and sessions over one store: everything but the network side.
+#[derive(Clone)]
+pub struct Keep {
+    /// Changes keys and accounts.
+    pub registry: Arc<Registry>,
+    /// Sessions with upstreams.
+    pub sessions: Arc<Sessions>,
+    index: Arc<KeyIndex>,
+    hasher: KeyHasher,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keep").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// Why the program does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// TLS.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Keep {
+    /// Loads what the store holds. `control`: the runtime on which logins run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load(
+        store: Arc<dyn Store>,
+        hasher: KeyHasher,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        control: tokio::runtime::Handle,
+    ) -> Result<Self, StoreError> {
+        let index = Arc::new(KeyIndex::load(|capacity, visit| store.load_index(capacity, visit))?);
+        let sessions = Sessions::load(Arc::clone(&store), settings.upstreams(), Arc::clone(&clock), control)?;
+        let listener: Arc<Sessions> = Arc::clone(&sessions);
+        let registry = Arc::new(Registry::new(store, hasher.clone(), Arc::clone(&index), listener, Arc::clone(&clock)));
+        Ok(Self { registry, sessions, index, hasher, clock })
+    }
+}
+
+/// Opens the configured store with its master key, or makes both where there is neither.
+///
+/// # Errors
+/// [`StoreError`]; whatever was refused is left as it was.
+pub fn open_store(config: &Config) -> Result<store::Opened, StoreError> {
+    let source = &config.store.master_key;
+    let text = match source.read() {
+        Ok(text) => MasterKeyText::Found(text),
+        // Whether a missing key is an error depends on whether there is a store already.
+        Err(SourceError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => MasterKeyText::Missing,
+        Err(SourceError::NoVariable(_) | SourceError::NoCredentials(_)) => MasterKeyText::Missing,
+        Err(error) => return Err(StoreError::MasterKey(format!("the master key of the store: {error}"))),
+    };
+    store::open(&config.store.path, source, &text)
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    /// Keys, accounts, sessions.
+    pub keep: Keep,
+    /// What requests are judged by.
+    pub gateway: Arc<Gateway>,
+    /// The listeners.
+    pub server: Server,
+}
+
+impl App {
+    /// Starts listening. `certificate` is there when the configuration has one.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(config: &Config, settings: Settings, keep: Keep, certificate: Option<Arc<CertifiedKey>>) -> Result<Self, StartError> {
+        let tls = certificate.map(Acceptor::new).transpose()?.map(Arc::new);
+        let gateway =
+            Gateway::new(keep.hasher.clone(), Arc::clone(&keep.index), Arc::clone(&keep.sessions), Arc::clone(&keep.clock), settings);
+        let server = Server::start(listeners(config, tls.as_ref()), Arc::clone(&gateway), config.server.threads)?;
+        Ok(Self { keep, gateway, server })
+    }
+
+    /// Where it listens, in the order of [`listeners`].
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.server.addresses
+    }
+}
+
+/// All listeners of a configuration: the common ones, then those of each upstream in order.
+pub fn listeners(config: &Config, tls: Option<&Arc<Acceptor>>) -> Vec<Listener> {
+    let common = config.server.listen.iter().map(|&address| (address, None));
+    let own = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|&address| (address, Some(upstream.name.clone()))));
+    common.chain(own).map(|(address, upstream)| Listener { address, upstream, tls: tls.cloned() }).collect()
+}

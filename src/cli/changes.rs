@@ -1,0 +1,53 @@
+//! What differs between two configurations: what `keygate reload` says, and what it cannot do.
+
+use crate::config::{Config, UpstreamConfig};
+
+/// Settings that differ and that a running gateway cannot take over, by their names in the file.
+pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static str> {
+    let own = |config: &Config| {
+        config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|at| (upstream.name.clone(), *at))).collect::<Vec<_>>()
+    };
+    let differs = [
+        ("server.listen", before.server.listen != after.server.listen),
+        ("upstream.listen", own(before) != own(after)),
+        ("server.tls", before.server.tls != after.server.tls),
+        ("server.threads", before.server.threads != after.server.threads),
+        ("store.path", before.store.path != after.store.path),
+        ("store.master_key", before.store.master_key != after.store.master_key),
+        ("admin.socket", before.admin.socket != after.admin.socket),
+        ("log.level", before.log.level != after.log.level),
+        ("log.format", before.log.format != after.log.format),
+    ];
+    differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+/// One sentence for each thing that changes.
+pub(crate) fn between(before: &Config, after: &Config) -> Vec<String> {
+    let find = |config: &'_ Config, name: &UpstreamConfig| config.upstreams.iter().any(|upstream| upstream.name == name.name);
+    let mut changes = Vec::new();
+    changes.extend(
+        after.upstreams.iter().filter(|upstream| !find(before, upstream)).map(|upstream| format!("upstream {} is new", upstream.name)),
+    );
+    changes.extend(
+        before.upstreams.iter().filter(|upstream| !find(after, upstream)).map(|upstream| format!("upstream {} is gone", upstream.name)),
+    );
+    for upstream in &after.upstreams {
+        let old = before.upstreams.iter().find(|old| old.name == upstream.name);
+        if old.is_some_and(|old| old != upstream) {
+            changes.push(format!("upstream {} changed", upstream.name));
+        }
+    }
+    if before.limits != after.limits {
+        changes.push("limits changed".to_owned());
+    }
+    if before.server.trusted_proxies != after.server.trusted_proxies {
+        changes.push("server.trusted_proxies changed".to_owned());
+    }
+    if before.server.drain_timeout != after.server.drain_timeout {
+        changes.push("server.drain_timeout takes effect at the next start".to_owned());
+    }
+    if before.log.access != after.log.access {
+        changes.push(format!("log.access is {} now", after.log.access));
+    }
+    changes
+}

@@ -1,0 +1,255 @@
+//! `keygate keys`: make, show and change API keys.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand};
+use http::Method;
+use jiff::Timestamp;
+
+use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, RotateRequest};
+use crate::cli::client::{Backend, encoded};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::{Format, Output};
+use crate::cli::time::{Expiry, day, parse_expiry, parse_span};
+use crate::cli::{Global, ask, bulk};
+use crate::clock::{Clock, SystemClock};
+use crate::secret::Secret;
+
+/// `keygate keys …`. A KEY is named by its id, by its name if only one key has it, or by the last four characters of its id.
+#[derive(Subcommand, Debug)]
+pub enum KeysCommand {
+    /// Make a key; it is shown once
+    Create(CreateArgs),
+    /// List the keys
+    List {
+        /// Revoked ones too
+        #[arg(long)]
+        revoked: bool,
+    },
+    /// Show one key (never its secret)
+    Show {
+        /// Id, name, or the last four of the id
+        key: String,
+    },
+    /// Change name, account or expiry
+    Edit(EditArgs),
+    /// Refuse a key until it is enabled again
+    Disable {
+        /// Id, name, or the last four of the id
+        key: String,
+    },
+    /// Let a disabled key in again
+    Enable {
+        /// Id, name, or the last four of the id
+        key: String,
+    },
+    /// Give a key a new secret; it is shown once
+    Rotate {
+        /// Id, name, or the last four of the id
+        key: String,
+        /// How long the old secret stays good, for example 24h; without it the old one dies at once
+        #[arg(long, value_name = "SPAN", default_value = "0s", hide_default_value = true)]
+        overlap: String,
+    },
+    /// End a key for good
+    Revoke {
+        /// Id, name, or the last four of the id
+        key: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// `keygate keys create`.
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// What the key is for: one key a program or device
+    pub name: String,
+    /// The account it acts for: upstream/name, or name alone where that is unambiguous
+    #[arg(short, long, value_name = "ACCOUNT")]
+    pub account: String,
+    /// When it dies: 90d, 2w, 1y, a date (its start in UTC), an RFC 3339 time, or never
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    pub expires: String,
+    /// Make it disabled
+    #[arg(long)]
+    pub disabled: bool,
+    /// Make so many keys NAME-1, NAME-2, … at once
+    #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BULK)))]
+    pub count: Option<u32>,
+    /// Write the keys into this new file, one a line (only its owner may read it)
+    #[arg(long, value_name = "FILE", requires = "count")]
+    pub out: Option<PathBuf>,
+}
+
+/// `keygate keys edit`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires"]))]
+pub struct EditArgs {
+    /// Id, name, or the last four of the id
+    pub key: String,
+    /// New name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// New account
+    #[arg(short, long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// New expiry, as for create
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+}
+
+/// `keygate keys …`.
+pub(crate) async fn run(command: &KeysCommand, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        KeysCommand::Create(args) => create(args, global, output).await,
+        KeysCommand::List { revoked } => list(*revoked, global, output).await,
+        KeysCommand::Show { key } => show(key, global, output).await,
+        KeysCommand::Edit(args) => edit(args, global, output).await,
+        KeysCommand::Disable { key } => switch(key, false, global, output).await,
+        KeysCommand::Enable { key } => switch(key, true, global, output).await,
+        KeysCommand::Rotate { key, overlap } => rotate(key, overlap, global, output).await,
+        KeysCommand::Revoke { key, yes } => revoke(key, *yes, global, output).await,
+    }
+}
+
+async fn create(args: &CreateArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let request = NewKeyRequest {
+        name: args.name.clone(),
+        user_id: args.account.clone(),
+        expires_at: expiry(&args.expires)?.to_wire(),
+        is_active: Some(!args.disabled),
+        count: args.count,
+        ..NewKeyRequest::default()
+    };
+    if let Some(file) = &args.out {
+        return bulk::create(&request, file, global, output).await;
+    }
+    let made: OneKey = Backend::open(global, output).await?.call(Method::POST, "/api/api-keys", &request).await?;
+    show_secret(&made, output)
+}
+
+async fn list(revoked: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let backend = Backend::open(global, output).await?;
+    let list: KeyList = backend.get(&format!("/api/api-keys?revoked={revoked}")).await?;
+    if output.format() == Format::Json {
+        return output.json(&list);
+    }
+    let rows: Vec<Vec<String>> = list.api_keys.iter().map(row).collect();
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS"], &rows)
+}
+
+fn row(key: &KeyView) -> Vec<String> {
+    vec![key.id.clone(), key.name.clone(), key.account.clone(), expires(key), key.status.clone()]
+}
+
+fn expires(key: &KeyView) -> String {
+    key.expires_at.as_deref().map_or("never", day).to_owned()
+}
+
+async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let key = find(&Backend::open(global, output).await?, key, true).await?;
+    if output.format() == Format::Json {
+        return output.json(&OneKey { api_key: key });
+    }
+    let lines = [
+        ("id", Some(key.id)),
+        ("name", Some(key.name)),
+        ("account", Some(key.account)),
+        ("status", Some(key.status)),
+        ("expires", Some(key.expires_at.unwrap_or_else(|| "never".to_owned()))),
+        ("created", Some(format!("{} by {}", key.created_at, key.created_by))),
+        ("changed", Some(key.updated_at)),
+        ("old secret until", key.previous_secret_until),
+        ("revoked", key.revoked_at),
+    ];
+    let rows: Vec<Vec<String>> = lines.into_iter().filter_map(|(what, value)| Some(vec![what.to_owned(), value?])).collect();
+    output.rows(&["WHAT", "VALUE"], &rows)
+}
+
+async fn edit(args: &EditArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let request = PatchKeyRequest {
+        name: args.name.clone(),
+        user_id: args.account.clone(),
+        expires_at: args.expires.as_deref().map(expiry).transpose()?.map(Expiry::to_wire),
+        ..PatchKeyRequest::default()
+    };
+    patch(&args.key, "changed", &request, global, output).await
+}
+
+async fn switch(key: &str, is_active: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let request = PatchKeyRequest { is_active: Some(is_active), ..PatchKeyRequest::default() };
+    patch(key, if is_active { "enabled" } else { "disabled" }, &request, global, output).await
+}
+
+async fn patch(key: &str, what: &str, request: &PatchKeyRequest, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let backend = Backend::open(global, output).await?;
+    let key = find(&backend, key, false).await?;
+    let changed: OneKey = backend.call(Method::PATCH, &format!("/api/api-keys/{}", key.id), request).await?;
+    report(what, &changed, output)
+}
+
+async fn rotate(key: &str, overlap: &str, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let overlap_seconds = parse_span(overlap).map_err(|error| Failure::usage(format!("--overlap: {error}")))?.as_secs();
+    let backend = Backend::open(global, output).await?;
+    let key = find(&backend, key, false).await?;
+    let path = format!("/api/api-keys/{}/rotate", key.id);
+    let rotated: OneKey = backend.call(Method::POST, &path, &RotateRequest { overlap_seconds }).await?;
+    show_secret(&rotated, output)
+}
+
+async fn revoke(key: &str, yes: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let backend = Backend::open(global, output).await?;
+    let key = find(&backend, key, false).await?;
+    ask::confirm(&format!("Revoke key {} \"{}\" of {} for good?", key.id, key.name, key.account), yes)?;
+    let revoked: OneKey = backend.call(Method::DELETE, &format!("/api/api-keys/{}", key.id), &()).await?;
+    report("revoked", &revoked, output)
+}
+
+/// The one key that a text means.
+async fn find(backend: &Backend, text: &str, with_revoked: bool) -> Result<KeyView, Failure> {
+    let list: KeyList = backend.get(&format!("/api/api-keys?match={}&revoked={with_revoked}", encoded(text))).await?;
+    let mut found = list.api_keys;
+    match (found.pop(), found.len()) {
+        (Some(key), 0) => Ok(key),
+        (None, _) => Err(Failure::new(Exit::NotFound, format!("there is no key \"{text}\" (by id, name, or last four of the id)"))),
+        (Some(last), others) => {
+            let ids = found.iter().chain([&last]).take(20).map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ");
+            Err(Failure::usage(format!("\"{text}\" can mean {} keys: {ids}; say which by its id", others + 1)))
+        }
+    }
+}
+
+fn expiry(text: &str) -> Result<Expiry, Failure> {
+    let now = Timestamp::from_millisecond(SystemClock::new().now().as_millis());
+    let now = now.map_err(|error| Failure::failed(format!("the machine's clock is wrong: {error}")))?;
+    parse_expiry(text, now).map_err(|error| Failure::usage(format!("--expires: {error}")))
+}
+
+fn report(what: &str, key: &OneKey, output: &mut Output) -> Result<(), Failure> {
+    match output.format() {
+        Format::Json => output.json(key),
+        _ => output.sentence(&format!("{what} {} \"{}\"", key.api_key.id, key.api_key.name)),
+    }
+}
+
+/// The only moment at which the key's text exists: alone with `-q`, so that a script can take it.
+fn show_secret(made: &OneKey, output: &mut Output) -> Result<(), Failure> {
+    let key = &made.api_key;
+    let secret = key.api_key.as_ref().map(Secret::expose).ok_or_else(|| Failure::failed("the gateway's answer holds no key"))?;
+    if output.format() == Format::Json {
+        return output.json(made);
+    }
+    if output.is_quiet() || output.format() == Format::Plain {
+        return output.line(secret);
+    }
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS"], &[row(key)])?;
+    output.line("")?;
+    output.line(secret)?;
+    output.note("This is the only time that the key is shown: store it now.");
+    if let Some(until) = &key.previous_secret_until {
+        output.note(&format!("The old secret stays good until {until}."));
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The command line: one file a noun. Commands talk to the running gateway over its admin socket, or, when none runs, open the
+//! store themselves and say so (`client`).
+
+mod accounts;
+mod ask;
+mod bulk;
+mod changes;
+pub mod check_config;
+mod client;
+pub mod demo;
+pub mod failure;
+mod gateway;
+mod keys;
+pub mod open;
+pub mod output;
+mod process;
+pub mod serve;
+mod time;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{Format, Output};
+
+const HELP: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Run:
+  serve         Run the gateway
+  demo          Run it in front of built-in stand-ins of the three media servers
+  check-config  Check the configuration
+  reload        Let the running gateway read its configuration again
+  status        Show what the running gateway does
+
+Keys and accounts:
+  keys          create, list, show, edit, disable, enable, rotate, revoke
+  accounts      add, list, show, login, set-credential, remove
+
+Options:
+{options}
+
+keygate COMMAND --help says more. Exit codes: 0 done, 1 failed, 2 wrong command line or configuration,
+3 not found, 4 gateway not reachable, 5 refused by the media server.
+";
+
+/// The command line.
+#[derive(Parser, Debug)]
+#[command(
+    name = "keygate",
+    version,
+    about = "Gateway with its own API keys for Audiobookshelf, Emby and Jellyfin",
+    help_template = HELP,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Args, Debug, Default)]
+pub struct Global {
+    /// Configuration file [default: /etc/keygate/config.toml, then config.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "KEYGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Admin socket of the running gateway [default: as the configuration says]
+    #[arg(long, global = true, value_name = "PATH", env = "KEYGATE_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "table|json|plain")]
+    pub output: Format,
+    /// Print only the essential
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Log more; twice: still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the gateway
+    Serve(serve::ServeArgs),
+    /// Run the gateway in front of built-in stand-ins of the three media servers, with a key for each
+    Demo(demo::DemoArgs),
+    /// Check the configuration, and say all that is wrong with it
+    CheckConfig(CheckConfigArgs),
+    /// Let the running gateway read its configuration again; a wrong one changes nothing
+    Reload,
+    /// Show what the running gateway does
+    Status,
+    /// Make, show and change API keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Add, show and change the accounts of media servers that keys act for
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
+}
+
+/// `keygate check-config`.
+#[derive(Args, Debug)]
+pub struct CheckConfigArgs {}
+
+/// Parses the command line, does what it says, and gives the process's exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            failure.code()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    let mut output = Output::new(global.output, global.quiet);
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, global),
+        Command::Demo(args) => demo::run(args, global),
+        Command::CheckConfig(args) => check_config(args, global, &mut output),
+        Command::Reload => block_on(gateway::reload(global, &mut output)),
+        Command::Status => block_on(gateway::status(global, &mut output)),
+        Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
+        Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
+    }
+}
+
+fn check_config(_args: &CheckConfigArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let text = check_config::check(global.config.as_deref()).map_err(open::problems)?;
+    output.sentence(&text)
+}
+
+/// A small runtime of its own for commands that end.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start a runtime: {error}")))?;
+    runtime.block_on(work)
+}
+
+/// The command line's definition, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_help_names_every_command() {
+        let mut command = command();
+        command.clone().debug_assert();
+        let help = command.render_help().to_string();
+        for name in command.get_subcommands().map(clap::Command::get_name) {
+            assert!(help.contains(&format!("\n  {name} ")), "{name} is missing from:\n{help}");
+        }
+        for noun in ["keys", "accounts"] {
+            let line = help.lines().find(|line| line.trim_start().starts_with(noun)).expect("a line");
+            for verb in command.find_subcommand(noun).expect("a noun").get_subcommands() {
+                assert!(line.contains(verb.get_name()), "{noun} {} is missing from: {line}", verb.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_without_a_change_is_refused() {
+        assert!(Cli::try_parse_from(["keygate", "keys", "edit", "ha"]).is_err());
+        assert!(Cli::try_parse_from(["keygate", "keys", "edit", "ha", "--name", "tv", "--expires", "never"]).is_ok());
+    }
+
+    #[test]
+    fn no_secret_can_be_given_as_an_argument() {
+        for noun in ["add", "set-credential"] {
+            let result = Cli::try_parse_from(["keygate", "accounts", noun, "alice", "--password", "hunter2"]);
+            assert!(result.is_err());
+            assert!(Cli::try_parse_from(["keygate", "accounts", noun, "alice", "--token", "hunter2"]).is_err());
+        }
+    }
+}

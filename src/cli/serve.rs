@@ -1,0 +1,304 @@
+//! `keygate serve`: the daemon, from its configuration to its last connection.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sd_notify::NotifyState;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::socket::{self, AdminSocket, SocketAccess};
+use crate::admin::{Admin, Reload};
+use crate::app::{self, App, Keep};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::{Global, open, process};
+use crate::clock::{Clock, SystemClock};
+use crate::config::problem::Warning;
+use crate::config::{self, Config};
+use crate::gateway::Gateway;
+use crate::gateway::routing::{self, Settings};
+use crate::upstream::session::Sessions;
+use crate::upstream::survey::{Found, survey};
+use crate::upstream::{Kind, UpstreamName};
+
+/// How often changes are written again that hold in memory and are not yet durable.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
+
+/// `keygate serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Serve this one media server without a configuration file, for example <http://127.0.0.1:13378>
+    #[arg(long, value_name = "URL", requires = "listen")]
+    pub upstream: Option<String>,
+    /// What the media server is; found out when left away
+    #[arg(long, value_parser = kind, requires = "upstream", value_name = "audiobookshelf|emby|jellyfin")]
+    pub kind: Option<Kind>,
+    /// Listen here, for example 127.0.0.1:8080; with --upstream
+    #[arg(long, value_name = "ADDR", requires = "upstream")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    known.ok_or_else(|| format!("one of {}", Kind::ALL.map(Kind::as_str).join(", ")))
+}
+
+/// Runs the gateway until it is stopped.
+///
+/// # Errors
+/// [`Failure`], before it listens.
+pub fn run(args: &ServeArgs, global: &Global) -> Result<(), Failure> {
+    process::harden();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start a runtime: {error}")))?;
+    runtime.block_on(async {
+        let (mut config, warnings) = configuration(args, global).await?;
+        if global.verbose > 0 {
+            config.log.level = if global.verbose > 1 { "trace" } else { "debug" }.to_owned();
+        }
+        let _log = crate::telemetry::start(&config.log).map_err(|error| Failure::usage(error.to_string()))?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Daemon::start(config)?.run().await
+    })
+}
+
+async fn configuration(args: &ServeArgs, global: &Global) -> Result<(Config, Vec<Warning>), Failure> {
+    let Some(url) = &args.upstream else {
+        return open::config(global);
+    };
+    let listen = args.listen.map(|listen| listen.to_string());
+    let of_kind = |kind| Config::for_upstream(url, listen.as_deref(), kind).map_err(open::problems);
+    if let Some(kind) = args.kind {
+        return of_kind(kind);
+    }
+    let (config, _) = of_kind(Kind::Audiobookshelf)?;
+    let failed = |why: String| Failure::new(Exit::Upstream, format!("{why}; say what it is with --kind"));
+    let upstream = config.upstreams.first().map(routing::upstream).ok_or_else(|| Failure::usage("no upstream"))?;
+    match survey(&upstream).await {
+        Ok(Found::Server { kind, .. }) => of_kind(kind),
+        Ok(Found::Starting) => Err(failed(format!("{url} is still starting"))),
+        Ok(Found::Stranger) => Err(failed(format!("{url} does not answer as Audiobookshelf, Emby or Jellyfin"))),
+        Err(error) => Err(failed(format!("cannot find out what {url} is: {error}"))),
+    }
+}
+
+struct Daemon {
+    app: App,
+    config: Config,
+    admin: Arc<Admin>,
+    socket: AdminSocket,
+}
+
+impl Daemon {
+    fn start(mut config: Config) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
+        let certificate = config.server.tls.as_ref().map(config::tls::load).transpose();
+        let certificate = certificate.map_err(|error| Failure::usage(error.to_string()))?.map(Arc::new);
+        process::raise_descriptor_limit();
+        if config.limits.max_connections == 0 {
+            config.limits.max_connections = process::affordable_connections();
+        }
+        let opened = app::open_store(&config).map_err(|error| open::OpenError::from(error).into_failure(&config.admin.socket))?;
+        if let Some(warning) = &opened.warning {
+            tracing::warn!("{warning}");
+        }
+        if opened.is_new {
+            tracing::info!(path = %config.store.path.display(), "made a new store; keep it and its master key together in backups");
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let settings = Settings::new(&config, None);
+        let keep =
+            Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current()).map_err(|error| failed(&error))?;
+        // The socket first: it is refused where another keygate answers, before any port is taken.
+        let socket = AdminSocket::bind(&config.admin.socket, SocketAccess::Group).map_err(|error| failed(&error))?;
+        let app = App::start(&config, settings, keep, certificate).map_err(|error| failed(&error))?;
+        let admin =
+            Admin::new(Arc::clone(&app.keep.registry), Arc::clone(&app.keep.sessions), clock, open::views(&config), TaskTracker::new());
+        let admin = match &config.file {
+            Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app)),
+            None => admin,
+        };
+        Ok(Self { app, config, admin: Arc::new(admin), socket })
+    }
+
+    async fn run(self) -> Result<(), Failure> {
+        let Self { app, config, admin, socket } = self;
+        let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
+        tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
+        tasks.spawn(watchdog(stop.clone()));
+        for upstream in app.gateway.settings().upstreams().into_values() {
+            tasks.spawn(look_at(upstream, stop.clone()));
+        }
+        announce(&config, &app);
+        notify(&[NotifyState::Ready]);
+        while matches!(signals.next().await, Asked::Reload) {
+            reload_by_signal(&admin).await;
+        }
+        tracing::info!(drain_s = config.server.drain_timeout.as_secs(), "stopping: running requests may finish");
+        notify(&[NotifyState::Stopping]);
+        stop.cancel();
+        let (server, drain) = (app.server, config.server.drain_timeout);
+        // Joining threads blocks; a second signal does not wait for the drain.
+        let hard = server.stop();
+        let draining = tokio::task::spawn_blocking(move || server.shut_down(drain));
+        tokio::select! {
+            _ = draining => {}
+            _ = signals.next_stop() => hard.finish(),
+        }
+        tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
+        Ok(())
+    }
+}
+
+fn announce(config: &Config, app: &App) {
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    for (listener, address) in app::listeners(config, None).iter().zip(app.addresses()) {
+        let upstream = listener.upstream.as_ref().map_or("by host name", UpstreamName::as_str);
+        tracing::info!(url = %format_args!("{scheme}://{address}"), upstream, "listening");
+    }
+    let accounts = app.keep.sessions.accounts().len();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), accounts, socket = %config.admin.socket.display(), "ready");
+}
+
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    async fn next_stop(&mut self) {
+        while !matches!(self.next().await, Asked::Stop) {}
+    }
+}
+
+/// Tells systemd; without systemd there is nobody to tell, which is no error.
+fn notify(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
+}
+
+/// Tells systemd that the control runtime still turns, at half of the time that it allows.
+async fn watchdog(stop: CancellationToken) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        notify(&[NotifyState::Watchdog]);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(limit / 2) => {}
+        }
+    }
+}
+
+/// Writes again what a failed commit left behind.
+async fn settle(registry: Arc<crate::registry::Registry>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SETTLE_EVERY) => {}
+        }
+        if registry.unsettled() == 0 {
+            continue;
+        }
+        let again = Arc::clone(&registry);
+        match tokio::task::spawn_blocking(move || again.retry_unsettled()).await {
+            Ok(Ok(())) => tracing::info!("changes that could not be written before are durable now"),
+            Ok(Err(error)) => tracing::error!(%error, "changes hold, but still cannot be written"),
+            Err(error) => tracing::error!(%error, "changes could not be written again"),
+        }
+    }
+}
+
+/// Says at the start what an operator would otherwise find out from clients: an upstream that is down, or is another kind of server.
+async fn look_at(upstream: Arc<crate::upstream::client::Upstream>, stop: CancellationToken) {
+    let (name, address) = (&upstream.name, upstream.address());
+    let found = tokio::select! {
+        () = stop.cancelled() => return,
+        found = survey(&upstream) => found,
+    };
+    match found {
+        Ok(Found::Server { kind, version }) if kind == upstream.kind => {
+            tracing::info!(upstream = %name, version, "{} answers at {address}", kind.product());
+        }
+        Ok(Found::Server { kind, .. }) => tracing::error!(
+            upstream = %name,
+            "upstream.kind is \"{}\", but http://{address} answers as {}. Set kind = \"{kind}\".", upstream.kind, kind.product()
+        ),
+        Ok(Found::Starting) => tracing::warn!(upstream = %name, "http://{address} is still starting; clients get 503 until it is up"),
+        Ok(Found::Stranger) => tracing::error!(
+            upstream = %name,
+            "http://{address} does not answer as {}: is upstream.url right, and does it need a base_path?", upstream.kind.product()
+        ),
+        Err(error) => {
+            tracing::warn!(upstream = %name, %error, "upstream http://{address} cannot be reached; clients get 502 until it is back")
+        }
+    }
+}
+
+async fn reload_by_signal(admin: &Arc<Admin>) {
+    let _ = NotifyState::monotonic_usec_now().map(|now| notify(&[NotifyState::Reloading, now]));
+    let admin = Arc::clone(admin);
+    // It logs how it went.
+    let _ = tokio::task::spawn_blocking(move || admin.reload(&"SIGHUP").is_ok()).await;
+    notify(&[NotifyState::Ready]);
+}
+
+/// What reading the configuration again does: all or nothing.
+fn reloader(file: PathBuf, config: &Config, app: &App) -> Box<Reload> {
+    let (gateway, sessions) = (Arc::clone(&app.gateway), Arc::clone(&app.keep.sessions));
+    let running = std::sync::Mutex::new(config.clone());
+    Box::new(move || reload(&file, &running, &gateway, &sessions))
+}
+
+fn reload(
+    file: &std::path::Path,
+    running: &std::sync::Mutex<Config>,
+    gateway: &Gateway,
+    sessions: &Sessions,
+) -> Result<Vec<String>, String> {
+    let (mut config, _) = Config::load(file).map_err(|problems| problems.to_string())?;
+    let mut running = running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if config.limits.max_connections == 0 {
+        config.limits.max_connections = running.limits.max_connections;
+    }
+    let fixed = crate::cli::changes::needing_restart(&running, &config);
+    if !fixed.is_empty() {
+        return Err(format!("{} cannot change while keygate runs; restart it", fixed.join(", ")));
+    }
+    let changes = crate::cli::changes::between(&running, &config);
+    let settings = Settings::new(&config, Some(&gateway.settings()));
+    sessions.set_upstreams(settings.upstreams());
+    gateway.set_settings(settings);
+    *running = config;
+    Ok(changes)
+}

@@ -1,0 +1,351 @@
+//! From the shape of the file to a [`Config`] in which every value is usable. Nothing here stops at the first problem.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::environment::{DefaultPaths, Environment};
+use crate::config::file::{AdminSection, File, LimitsSection, LogSection, ServerSection, StoreSection, TlsSection};
+use crate::config::problem::{Place, Problem, Report};
+use crate::config::source::{SecretSource, check_mode};
+use crate::config::value::{Field, OneOf, Placed, Size, Strings};
+use crate::config::{Admin, Config, Limits, Log, LogFormat, Outside, Server, Store, TlsFiles, is_public, tls, upstream};
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// What the checks share.
+pub(crate) struct Checker<'a> {
+    /// Relative paths are below this.
+    pub(crate) folder: PathBuf,
+    /// Variables and user.
+    pub(crate) environment: &'a Environment,
+    /// Whether files and secrets are looked at.
+    pub(crate) outside: Outside,
+    /// What was found.
+    pub(crate) report: &'a mut Report,
+}
+
+impl Checker<'_> {
+    /// The configuration, complete with defaults. It is of use only when the report holds no problem.
+    pub(crate) fn config(&mut self, file: File, path: Option<&Path>) -> Config {
+        let paths = self.environment.default_paths(path);
+        let upstreams = upstream::check(self, file.upstreams);
+        let default_listen = upstreams.is_empty() || upstreams.iter().any(|upstream| upstream.config.listen.is_empty());
+        let tls = self.tls(&file.tls);
+        let allow_plaintext = file.server.allow_plaintext.as_ref().is_some_and(|allow| allow.value);
+        let (server, mut listeners) = self.server(file.server, tls, default_listen);
+        listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
+        // What the file says of TLS counts, not whether the files are good: one mistake, one message. Empty is not set.
+        let named = |field: &Field<String>| field.as_ref().is_some_and(|field| !field.value.is_empty());
+        let plain = !named(&file.tls.cert_file) && !named(&file.tls.key_file);
+        self.listeners(&listeners, plain && !allow_plaintext);
+        self.circles(&upstreams, &listeners);
+        Config {
+            file: path.map(Path::to_owned),
+            server,
+            limits: self.limits(&file.limits),
+            store: self.store(file.store, &paths),
+            admin: self.admin(file.admin, &paths),
+            log: self.log(file.log),
+            upstreams: upstreams.into_iter().map(|upstream| upstream.config).collect(),
+        }
+    }
+
+    fn server(&mut self, section: ServerSection, tls: Option<TlsFiles>, default_listen: bool) -> (Server, Vec<Placed<SocketAddr>>) {
+        let listeners = match &section.listen {
+            Some(listen) => self.addresses("server.listen", &listen.value),
+            None if default_listen => vec![Placed { value: DEFAULT_LISTEN, place: Place::Nowhere }],
+            None => Vec::new(),
+        };
+        if let (Some(listen), true, true) = (&section.listen, default_listen, listeners.is_empty())
+            && listen.value.0.is_empty()
+        {
+            let problem = Problem::new(&listen.place, "server.listen is empty, but an upstream has no address of its own");
+            self.report.problem(problem.help("write listen = [\"127.0.0.1:8443\"], or give every [[upstream]] a listen"));
+        }
+        let threads = match self.number("server.threads", section.threads, 0, 0..=1024) {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        };
+        let server = Server {
+            listen: listeners.iter().map(|listener| listener.value).collect(),
+            tls,
+            trusted_proxies: self.networks(section.trusted_proxies),
+            threads,
+            drain_timeout: self.duration("server.drain_timeout", &section.drain_timeout, 30_000, 0..=3_600_000),
+        };
+        (server, listeners)
+    }
+
+    /// Each string as an address to listen on.
+    pub(crate) fn addresses(&mut self, field: &str, strings: &Strings) -> Vec<Placed<SocketAddr>> {
+        let mut addresses = Vec::new();
+        for Placed { value: text, place } in &strings.0 {
+            match text.parse() {
+                Ok(value) => addresses.push(Placed { value, place: place.clone() }),
+                Err(_) => {
+                    let problem = Problem::new(place, format!("{field} is not an address")).label("expected an IP address and a port");
+                    self.report.problem(problem.help(address_help(text)));
+                }
+            }
+        }
+        addresses
+    }
+
+    fn listeners(&mut self, listeners: &[Placed<SocketAddr>], plain: bool) {
+        let mut seen: HashMap<SocketAddr, ()> = HashMap::new();
+        for Placed { value: address, place } in listeners {
+            if address.port() != 0 && seen.insert(*address, ()).is_some() {
+                let problem = Problem::new(place, format!("the address {address} is listened on twice")).label("second time");
+                self.report.problem(
+                    problem.help("an address leads either to all upstreams by host name (server.listen) or to one (upstream.listen)"),
+                );
+            }
+            if plain && is_public(address.ip()) {
+                let problem = Problem::new(place, format!("{address} is reachable from other machines, and there is no TLS"));
+                self.report.problem(problem.label("keys would travel in clear text").help(format!(
+                    "set cert_file and key_file in [server.tls]; or listen on 127.0.0.1:{}; or, behind a TLS proxy or in a network that you trust, allow_plaintext = true in [server]",
+                    address.port()
+                )));
+            }
+        }
+    }
+
+    /// An upstream that is keygate itself would send each request round for ever.
+    fn circles(&mut self, upstreams: &[upstream::Checked], listeners: &[Placed<SocketAddr>]) {
+        for upstream in upstreams {
+            let host = if upstream.config.host == "localhost" { "127.0.0.1" } else { &upstream.config.host };
+            let Ok(address) = host.parse().map(|ip| SocketAddr::new(ip, upstream.config.port)) else { continue };
+            let circle = |listener: &&Placed<SocketAddr>| {
+                let own = listener.value.ip();
+                listener.value.port() == address.port() && (own == address.ip() || (own.is_unspecified() && address.ip().is_loopback()))
+            };
+            if listeners.iter().any(|listener| circle(&listener)) {
+                let problem = Problem::new(&upstream.url_place, format!("upstream.url leads to keygate itself ({address} is listened on)"));
+                self.report.problem(problem.help("write the address of the media server, or let keygate listen on another port"));
+            }
+        }
+    }
+
+    fn networks(&mut self, field: Field<Strings>) -> Vec<IpNet> {
+        let mut networks = Vec::new();
+        for Placed { value: text, place } in field.into_iter().flat_map(|field| field.value.0) {
+            let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().map(IpNet::from).ok());
+            match network {
+                Some(network) => {
+                    if network.prefix_len() == 0 {
+                        let problem = Problem::new(&place, "server.trusted_proxies believes everybody: client addresses can be forged");
+                        self.report.warning(problem.help("name the proxies in front of keygate only"));
+                    }
+                    networks.push(network.trunc());
+                }
+                None => self.report.problem(
+                    Problem::new(&place, "server.trusted_proxies holds something that is not a network")
+                        .label("expected an address or a network")
+                        .help("write an address like \"192.168.1.2\" or a network like \"10.0.0.0/8\" or \"fd00::/8\""),
+                ),
+            }
+        }
+        networks
+    }
+
+    fn tls(&mut self, section: &TlsSection) -> Option<TlsFiles> {
+        let given = |field: &Field<String>| field.clone().filter(|field| !field.value.is_empty());
+        let (cert, key) = match (given(&section.cert_file), given(&section.key_file)) {
+            (None, None) => return None,
+            (Some(cert), Some(key)) => (cert, key),
+            (Some(one), None) => return self.half_pair(&one.place, "key_file"),
+            (None, Some(one)) => return self.half_pair(&one.place, "cert_file"),
+        };
+        for (name, field) in [("cert_file", &cert), ("key_file", &key)] {
+            if field.value.contains("-----BEGIN") || field.value.contains(['\n', '\0']) {
+                // Never repeated: it may be the private key itself.
+                let problem = Problem::new(&field.place, format!("server.tls.{name} must be a path, it never holds the PEM itself"));
+                self.report.problem(problem.help(format!("save it to a file and write {name} = \"/path\"")));
+                return None;
+            }
+        }
+        let files = TlsFiles { cert_file: self.folder.join(&cert.value), key_file: self.folder.join(&key.value) };
+        if self.outside == Outside::Look {
+            self.look_at_pair(&files, &cert.place, &key.place);
+        }
+        Some(files)
+    }
+
+    fn half_pair(&mut self, place: &Place, missing: &str) -> Option<TlsFiles> {
+        let problem = Problem::new(place, format!("server.tls.{missing} is missing"));
+        self.report.problem(problem.help(format!("a certificate and its key come together: set {missing} as well")));
+        None
+    }
+
+    fn look_at_pair(&mut self, files: &TlsFiles, cert: &Place, key: &Place) {
+        if let Err(error) = check_mode(&files.key_file)
+            && matches!(error, crate::config::source::SourceError::Open { .. })
+        {
+            self.report.warning(Problem::new(key, format!("server.tls.key_file: {error}")));
+        }
+        match tls::load(files) {
+            Ok(pair) => {
+                if let Some(text) = tls::warning(&pair, SystemClock::new().now()) {
+                    self.report.warning(Problem::new(cert, text));
+                }
+            }
+            Err(error) => {
+                let place = if error.concerns(&files.cert_file) { cert } else { key };
+                self.report.problem(Problem::new(place, format!("server.tls: {error}")).help(error.help()));
+                // With one file missing the other has not been looked at yet.
+                if place == cert && !files.key_file.exists() {
+                    let problem = Problem::new(key, format!("server.tls: cannot read {}: not found", files.key_file.display()));
+                    self.report.problem(problem.help("check the path; relative paths start at the configuration's own folder"));
+                }
+            }
+        }
+    }
+
+    fn limits(&mut self, section: &LimitsSection) -> Limits {
+        let header = self.size("limits.max_header_bytes", &section.max_header_bytes, 32 << 10, 8 << 10..=1 << 20);
+        let uri = self.size("limits.max_uri_bytes", &section.max_uri_bytes, 16 << 10, 256..=65_534);
+        let uri_place = section.max_uri_bytes.as_ref().map(|field| &field.place);
+        let place = uri_place.or_else(|| section.max_header_bytes.as_ref().map(|field| &field.place));
+        if let (Some(field), true) = (place, uri > header) {
+            let problem = Problem::new(field, format!("limits.max_uri_bytes ({uri}) is larger than limits.max_header_bytes ({header})"));
+            self.report.problem(problem.help("the target is a part of the head: make the one smaller or the other larger"));
+        }
+        let per_address = section.max_connections_per_address.clone();
+        Limits {
+            max_connections: self.number("limits.max_connections", section.max_connections.clone(), 0, 0..=10_000_000),
+            max_connections_per_address: self.number("limits.max_connections_per_address", per_address, 256, 0..=10_000_000),
+            max_header_bytes: header,
+            max_headers: self.number("limits.max_headers", section.max_headers.clone(), 100, 16..=1000),
+            max_uri_bytes: uri,
+            header_timeout: self.duration("limits.header_timeout", &section.header_timeout, 10_000, 100..=600_000),
+            keep_alive_timeout: self.duration("limits.keep_alive_timeout", &section.keep_alive_timeout, 60_000, 100..=3_600_000),
+            idle_timeout: self.duration("limits.idle_timeout", &section.idle_timeout, 600_000, 1_000..=86_400_000),
+        }
+    }
+
+    fn store(&mut self, section: StoreSection, paths: &DefaultPaths) -> Store {
+        let path = self.path("store.path", section.path, &paths.store);
+        let (master_key, place) = match section.master_key {
+            Some(field) => (field.value.below(&self.folder), field.place),
+            None => (SecretSource::File(paths.master_key.clone()), Place::Nowhere),
+        };
+        if let Some(text) = master_key.warning() {
+            self.report.warning(Problem::new(&place, text));
+        }
+        if self.outside == Outside::Look {
+            self.look_at_master_key(&master_key, &place, path.exists());
+        }
+        Store { path, master_key }
+    }
+
+    /// A missing key file is fine as long as there is no store: both are made together.
+    fn look_at_master_key(&mut self, source: &SecretSource, place: &Place, store_exists: bool) {
+        use crate::config::source::SourceError;
+        match source.read_in(self.environment) {
+            Ok(_) => {}
+            Err(SourceError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound && !store_exists => {}
+            Err(error @ SourceError::NoCredentials(_)) => {
+                self.report.warning(Problem::new(place, format!("store.master_key was not looked at: {error}")));
+            }
+            Err(error) => self.report.problem(
+                Problem::new(place, format!("store.master_key: {error}"))
+                    .help("the store cannot be opened without the master key that it was made with"),
+            ),
+        }
+    }
+
+    fn admin(&mut self, section: AdminSection, paths: &DefaultPaths) -> Admin {
+        let place = section.socket.as_ref().map_or(Place::Nowhere, |field| field.place.clone());
+        let socket = self.path("admin.socket", section.socket, &paths.socket);
+        // sockaddr_un.sun_path holds 108 bytes with the NUL (unix(7)).
+        let length = socket.as_os_str().len();
+        if length > 107 {
+            let problem = Problem::new(&place, format!("admin.socket is too long for a Unix socket ({length} bytes, at most 107)"));
+            self.report.problem(problem.help("choose a shorter path, like \"/run/keygate/admin.sock\""));
+        }
+        Admin { socket }
+    }
+
+    fn log(&mut self, section: LogSection) -> Log {
+        let Placed { value: level, place } = section.level.unwrap_or_else(|| Placed { value: "info".to_owned(), place: Place::Nowhere });
+        // A single unknown word would be a valid filter, for a module of that name.
+        let one_word = !level.contains(['=', ',']);
+        if (one_word && !LEVELS.contains(&level.as_str())) || EnvFilter::try_new(&level).is_err() {
+            let close = crate::config::similar::closest(&level.to_ascii_lowercase(), &LEVELS);
+            let help = close.map_or_else(
+                || "write error, warn, info, debug, trace or off, or a filter like \"info,keygate::session=debug\"".to_owned(),
+                |word| format!("did you mean \"{word}\"?"),
+            );
+            self.report.problem(Problem::new(&place, "log.level is not a level").help(help));
+        }
+        let OneOf(format) = section.format.map_or(OneOf(LogFormat::Text), |field| field.value);
+        Log { level, format, access: section.access.is_none_or(|field| field.value) }
+    }
+
+    fn path(&mut self, name: &str, field: Field<String>, default: &Path) -> PathBuf {
+        let Some(Placed { value, place }) = field else { return default.to_owned() };
+        if value.is_empty() || value.contains('\0') {
+            self.report.problem(
+                Problem::new(&place, format!("{name} must name a file")).help(format!("the default is \"{}\"", default.display())),
+            );
+        }
+        self.folder.join(value)
+    }
+
+    fn number(&mut self, name: &str, field: Field<u64>, default: usize, range: RangeInclusive<u64>) -> usize {
+        let Some(Placed { value, place }) = field else { return default };
+        if !range.contains(&value) {
+            let problem = Problem::new(&place, format!("{name} is out of range"));
+            self.report.problem(problem.help(format!("from {} to {}; the default is {default}", range.start(), range.end())));
+        }
+        usize::try_from(value).unwrap_or(default)
+    }
+
+    fn size(&mut self, name: &str, field: &Field<Size>, default: usize, range: RangeInclusive<u64>) -> usize {
+        self.number(name, field.as_ref().map(|field| Placed { value: field.value.0, place: field.place.clone() }), default, range)
+    }
+
+    /// Default and range are in milliseconds.
+    pub(crate) fn duration(&mut self, name: &str, field: &Field<Duration>, default: u64, range: RangeInclusive<u64>) -> Duration {
+        let Some(Placed { value, place }) = field else { return Duration::from_millis(default) };
+        if !range.contains(&u64::try_from(value.as_millis()).unwrap_or(u64::MAX)) {
+            let [least, most, usual] = [*range.start(), *range.end(), default].map(show_millis);
+            let problem = Problem::new(place, format!("{name} is out of range"));
+            self.report.problem(problem.help(format!("from \"{least}\" to \"{most}\"; the default is \"{usual}\"")));
+        }
+        *value
+    }
+}
+
+/// Milliseconds as the file writes them.
+fn show_millis(millis: u64) -> String {
+    match millis {
+        m if m % 3_600_000 == 0 && m > 0 => format!("{}h", m / 3_600_000),
+        m if m % 60_000 == 0 && m > 0 => format!("{}m", m / 60_000),
+        m if m % 1000 == 0 => format!("{}s", m / 1000),
+        m => format!("{m}ms"),
+    }
+}
+
+fn address_help(text: &str) -> String {
+    let port = text.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse::<u16>().ok()).unwrap_or(8443);
+    if text.starts_with("localhost") {
+        return format!("write \"127.0.0.1:{port}\"");
+    }
+    if text.parse::<std::net::Ipv4Addr>().is_ok() {
+        return format!("add a port: \"{text}:8443\"");
+    }
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return format!("write brackets and a port: \"[{text}]:8443\"");
+    }
+    format!("write \"127.0.0.1:{port}\" for this machine alone, \"[::]:{port}\" for all addresses")
+}

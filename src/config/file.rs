@@ -1,0 +1,293 @@
+//! The shape of the TOML: sections, fields, their types. One list makes the structs, the reader, the names of "did you mean",
+//! and the test of `config.example.toml`.
+//!
+//! The document is walked field by field and not deserialised by serde: serde stops at the first field that it does not
+//! like, and an operator wants to hear of all of them at once.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::problem::{Place, Problem, Report};
+use crate::config::similar::closest;
+use crate::config::source::SecretSource;
+use crate::config::value::{Field, Given, Mismatch, OneOf, Placed, Read, Sessions, Size, Strings};
+use crate::config::{Access, LogFormat};
+use crate::upstream::Kind;
+
+/// One section of the file.
+pub(crate) trait Section: Default {
+    /// `server.tls`.
+    const NAME: &'static str;
+    /// The names of its fields.
+    const FIELDS: &'static [&'static str];
+    /// Fields with values that did not fit.
+    fn misfits(&mut self) -> &mut Vec<&'static str>;
+    /// Sets a field; `None` when there is no such field.
+    fn set(&mut self, field: &str, given: &Given<'_>, place: &Place) -> Option<Result<(), Mismatch>>;
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $type:ident, $name:literal, { $($field:ident: $value:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $type {
+            $(pub(crate) $field: Field<$value>,)*
+            /// Fields that were given, but misspelt or not as they must be: reported already, and not missing.
+            pub(crate) misfits: Vec<&'static str>,
+        }
+
+        impl Section for $type {
+            const NAME: &'static str = $name;
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field),)*];
+
+            fn misfits(&mut self) -> &mut Vec<&'static str> {
+                &mut self.misfits
+            }
+
+            fn set(&mut self, field: &str, given: &Given<'_>, place: &Place) -> Option<Result<(), Mismatch>> {
+                match field {
+                    $(stringify!($field) => Some(<$value as Read>::read(given, place).map(|value| {
+                        self.$field = Some(Placed { value, place: place.clone() });
+                    })),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+section!(
+    /// `[server]`
+    ServerSection, "server", {
+        listen: Strings,
+        allow_plaintext: bool,
+        trusted_proxies: Strings,
+        threads: u64,
+        drain_timeout: Duration,
+    }
+);
+section!(
+    /// `[server.tls]`
+    TlsSection, "server.tls", {
+        cert_file: String,
+        key_file: String,
+    }
+);
+section!(
+    /// `[limits]`
+    LimitsSection, "limits", {
+        max_connections: u64,
+        max_connections_per_address: u64,
+        max_header_bytes: Size,
+        max_headers: u64,
+        max_uri_bytes: Size,
+        header_timeout: Duration,
+        keep_alive_timeout: Duration,
+        idle_timeout: Duration,
+    }
+);
+section!(
+    /// `[store]`
+    StoreSection, "store", {
+        path: String,
+        master_key: SecretSource,
+    }
+);
+section!(
+    /// `[admin]`
+    AdminSection, "admin", {
+        socket: String,
+    }
+);
+section!(
+    /// `[log]`
+    LogSection, "log", {
+        level: String,
+        format: OneOf<LogFormat>,
+        access: bool,
+    }
+);
+section!(
+    /// `[[upstream]]`
+    UpstreamSection, "upstream", {
+        name: String,
+        kind: OneOf<Kind>,
+        url: String,
+        hosts: Strings,
+        listen: Strings,
+        base_path: String,
+        connect_timeout: Duration,
+        response_header_timeout: Duration,
+        pool_idle_timeout: Duration,
+        sessions: OneOf<Sessions>,
+        forward_host: bool,
+        web_ui: OneOf<Access>,
+        images: OneOf<Access>,
+    }
+);
+
+/// Every section with its fields.
+pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
+    (ServerSection::NAME, ServerSection::FIELDS),
+    (TlsSection::NAME, TlsSection::FIELDS),
+    (LimitsSection::NAME, LimitsSection::FIELDS),
+    (StoreSection::NAME, StoreSection::FIELDS),
+    (AdminSection::NAME, AdminSection::FIELDS),
+    (LogSection::NAME, LogSection::FIELDS),
+    (UpstreamSection::NAME, UpstreamSection::FIELDS),
+];
+const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "upstream"];
+
+/// The file as it was written; an absent field is `None`.
+#[derive(Debug, Default)]
+pub(crate) struct File {
+    pub(crate) server: ServerSection,
+    pub(crate) tls: TlsSection,
+    pub(crate) limits: LimitsSection,
+    pub(crate) store: StoreSection,
+    pub(crate) admin: AdminSection,
+    pub(crate) log: LogSection,
+    /// Each with the place of its header.
+    pub(crate) upstreams: Vec<Placed<UpstreamSection>>,
+}
+
+impl File {
+    /// Reads as much as can be read; the rest is in the report.
+    pub(crate) fn read(source: &str, report: &mut Report) -> Self {
+        let (document, errors) = DeTable::parse_recoverable(source);
+        if !errors.is_empty() {
+            // Half a document gives misleading follow-up problems: syntax first, the rest in the next run.
+            for error in errors {
+                let place = error.span().map_or(Place::Nowhere, Place::Span);
+                report.unreadable(Problem::new(&place, "the file is not TOML").label(error.message()).help(SYNTAX_HELP));
+            }
+            return Self::default();
+        }
+        let mut file = Self::default();
+        for (key, value) in document.get_ref() {
+            file.read_section(key, value, report);
+        }
+        file
+    }
+
+    fn read_section(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>, report: &mut Report) {
+        let name: &str = key.get_ref();
+        if name == "upstream" {
+            return self.read_upstreams(value, report);
+        }
+        if !TOP.contains(&name) {
+            return report.problem(unknown(name, Place::Span(key.span()), "", TOP));
+        }
+        let DeValue::Table(table) = value.get_ref() else {
+            let place = Place::Span(value.span());
+            return report
+                .problem(Problem::new(&place, format!("{name} must be a section")).help(format!("write [{name}] on a line of its own")));
+        };
+        match name {
+            "server" => {
+                fill(&mut self.server, table, &["tls"], report);
+                match table.get("tls").map(Spanned::get_ref) {
+                    Some(DeValue::Table(tls)) => fill(&mut self.tls, tls, &[], report),
+                    Some(_) => {
+                        let place = table.get("tls").map_or(Place::Nowhere, |tls| Place::Span(tls.span()));
+                        report.problem(
+                            Problem::new(&place, "server.tls must be a section").help("write [server.tls] with cert_file and key_file"),
+                        );
+                    }
+                    None => {}
+                }
+            }
+            "limits" => fill(&mut self.limits, table, &[], report),
+            "store" => fill(&mut self.store, table, &[], report),
+            "admin" => fill(&mut self.admin, table, &[], report),
+            _ => fill(&mut self.log, table, &[], report),
+        }
+    }
+
+    fn read_upstreams(&mut self, value: &Spanned<DeValue<'_>>, report: &mut Report) {
+        let mut read = |item: &Spanned<DeValue<'_>>, report: &mut Report| {
+            let place = Place::Span(item.span());
+            let DeValue::Table(table) = item.get_ref() else {
+                return report
+                    .problem(Problem::new(&place, "an upstream must be a section").help("write [[upstream]] on a line of its own"));
+            };
+            let mut upstream = UpstreamSection::default();
+            fill(&mut upstream, table, &[], report);
+            self.upstreams.push(Placed { value: upstream, place });
+        };
+        match value.get_ref() {
+            DeValue::Array(items) => items.iter().for_each(|item| read(item, report)),
+            DeValue::Table(_) => {
+                let place = Place::Span(value.span());
+                report.problem(
+                    Problem::new(&place, "upstream is a list").help("write [[upstream]] with two brackets, also for a single one"),
+                );
+                read(value, report);
+            }
+            _ => read(value, report),
+        }
+    }
+
+    /// Sets one field by its section's name, for the environment; `None` when there is no such field.
+    pub(crate) fn set(&mut self, section: &str, field: &str, text: &str, place: &Place) -> Option<Result<(), Mismatch>> {
+        let given = Given::Text(text);
+        match section {
+            "server" => self.server.set(field, &given, place),
+            "server.tls" => self.tls.set(field, &given, place),
+            "limits" => self.limits.set(field, &given, place),
+            "store" => self.store.set(field, &given, place),
+            "admin" => self.admin.set(field, &given, place),
+            "log" => self.log.set(field, &given, place),
+            _ => None,
+        }
+    }
+}
+
+const SYNTAX_HELP: &str = "a line is `name = value`, `[section]` or `# comment`; strings stand in double quotes";
+
+fn fill<S: Section>(section: &mut S, table: &DeTable<'_>, tables: &[&str], report: &mut Report) {
+    for (key, value) in table {
+        let name: &str = key.get_ref();
+        if tables.contains(&name) {
+            continue;
+        }
+        match section.set(name, &Given::Toml(value.get_ref()), &Place::Span(value.span())) {
+            Some(Ok(())) => {}
+            Some(Err(mismatch)) => {
+                section.misfits().extend(S::FIELDS.iter().filter(|field| **field == name));
+                report.problem(misfit(S::NAME, name, mismatch, Place::Span(value.span())));
+            }
+            None => {
+                section.misfits().extend(closest(&name.to_ascii_lowercase(), S::FIELDS));
+                report.problem(unknown(name, Place::Span(key.span()), S::NAME, S::FIELDS));
+            }
+        }
+    }
+}
+
+/// The problem of a value that does not fit its field.
+pub(crate) fn misfit(section: &str, field: &str, mismatch: Mismatch, place: Place) -> Problem {
+    let place = mismatch.span.map_or(place, Place::Span);
+    let problem = Problem::new(&place, format!("{section}.{field} {}", mismatch.must));
+    match mismatch.help {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
+}
+
+/// The problem of a name that is in no list.
+pub(crate) fn unknown(name: &str, place: Place, section: &str, known: &[&str]) -> Problem {
+    // A name may hold anything, but it shall not wreck the message.
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
+    let elsewhere = SECTIONS.iter().find(|(other, fields)| *other != section && fields.contains(&name));
+    let example = if section.is_empty() { String::new() } else { format!(" (config.example.toml, section [{section}])") };
+    let help = match (closest(&name.to_ascii_lowercase(), known), elsewhere) {
+        (Some(close), _) => format!("did you mean \"{close}\"?{example}"),
+        (None, Some((other, _))) => format!("\"{shown}\" belongs in the section [{other}]"),
+        (None, None) => format!("known here: {}", known.join(", ")),
+    };
+    let what = if section.is_empty() { "section".to_owned() } else { format!("field in [{section}]") };
+    Problem::new(&place, format!("unknown {what}: \"{shown}\"")).label("not known").help(help)
+}

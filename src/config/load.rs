@@ -1,0 +1,106 @@
+//! The ways to a [`Config`]: a file, or the command line alone.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::config::check::Checker;
+use crate::config::environment::Environment;
+use crate::config::file::{File, UpstreamSection};
+use crate::config::problem::{Place, Problem, Problems, Report, Warning};
+use crate::config::value::{OneOf, Placed, Strings};
+use crate::upstream::Kind;
+
+/// Whether loading looks at what the configuration points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Certificate, key and master key must be there and good: for whoever is going to serve.
+    Look,
+    /// Only the file itself is judged: for a command that merely needs the admin socket, by a user who may not read the secrets.
+    Ignore,
+}
+
+/// Where a configuration is looked for when none is named.
+const PLACES: [&str; 2] = ["/etc/keygate/config.toml", "config.toml"];
+
+impl Config {
+    /// Reads a file, applies `KEYGATE_SECTION__FIELD` of the environment, and checks all of it.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), Problems> {
+        Self::load_with(path, Outside::Look)
+    }
+
+    /// [`Config::load`], with a choice of what is looked at.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn load_with(path: &Path, outside: Outside) -> Result<(Self, Vec<Warning>), Problems> {
+        let source = std::fs::read_to_string(path).map_err(|error| {
+            let problem = Problem::new(&Place::Nowhere, format!("cannot read the configuration: {error}"));
+            Problems::one(Some(path), problem.help("name another one with --config, or start from config.example.toml"))
+        })?;
+        let (config, mut warnings) = Self::read(path, &source, &Environment::of_process(), outside)?;
+        let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.mode());
+        if mode & 0o022 != 0 {
+            warnings.push(Warning::new(format!("{0} can be changed by other users: chmod 644 {0}", path.display())));
+        }
+        Ok((config, warnings))
+    }
+
+    /// A configuration for one upstream without any file: `keygate serve --upstream URL --listen ADDR`. All else has its default or
+    /// comes from the environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn for_upstream(url: &str, listen: Option<&str>, kind: Kind) -> Result<(Self, Vec<Warning>), Problems> {
+        let environment = Environment::of_process();
+        let mut report = Report::default();
+        let placed = |value: &str, place: &Place| Placed { value: value.to_owned(), place: place.clone() };
+        let (upstream_place, listen_place) = (Place::Argument("--upstream"), Place::Argument("--listen"));
+        let upstream = UpstreamSection {
+            kind: Some(Placed { value: OneOf(kind), place: upstream_place.clone() }),
+            url: Some(placed(url, &upstream_place)),
+            ..UpstreamSection::default()
+        };
+        let mut file = File { upstreams: vec![Placed { value: upstream, place: upstream_place }], ..File::default() };
+        environment.override_fields(&mut file, &mut report);
+        if let Some(listen) = listen {
+            file.server.listen = Some(Placed { value: Strings(vec![placed(listen, &listen_place)]), place: listen_place });
+        }
+        let mut checker = Checker { folder: PathBuf::new(), environment: &environment, outside: Outside::Look, report: &mut report };
+        let config = checker.config(file, None);
+        Ok((config, report.finish()?))
+    }
+
+    /// The file to read: the given one, else `$KEYGATE_CONFIG`, else `/etc/keygate/config.toml`, else `./config.toml`.
+    ///
+    /// # Errors
+    /// When none is named and none is there.
+    pub fn find(argument: Option<&Path>) -> Result<PathBuf, Problems> {
+        if let Some(path) = argument {
+            return Ok(path.to_owned());
+        }
+        if let Some(path) = Environment::of_process().variable("KEYGATE_CONFIG") {
+            return Ok(PathBuf::from(path));
+        }
+        PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
+            let problem = Problem::new(&Place::Nowhere, format!("there is no configuration: looked at {} and ./{}", PLACES[0], PLACES[1]));
+            Problems::one(None, problem.help("start from config.example.toml, or run: keygate serve --upstream http://127.0.0.1:13378"))
+        })
+    }
+
+    /// The configuration of a text, as if it stood in the file `path`.
+    pub(crate) fn read(path: &Path, source: &str, environment: &Environment, outside: Outside) -> Result<(Self, Vec<Warning>), Problems> {
+        let mut report = Report::new(Some(path), source);
+        let mut file = File::read(source, &mut report);
+        if report.is_unreadable() {
+            return Err(report.into_problems());
+        }
+        environment.override_fields(&mut file, &mut report);
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let config = Checker { folder, environment, outside, report: &mut report }.config(file, Some(path));
+        Ok((config, report.finish()?))
+    }
+}

@@ -1,0 +1,172 @@
+//! The configuration: every value in here is usable as it is.
+//!
+//! `file` is the shape of the TOML, `value` reads single values, `check` and `upstream` judge them together, `environment` is all
+//! that comes from outside, `load` the ways in, and [`problem`] is what can be wrong: everything at once, with line and caret.
+
+mod check;
+mod environment;
+mod file;
+mod load;
+pub mod problem;
+mod redact;
+mod similar;
+pub mod source;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+mod upstream;
+mod value;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use crate::config::load::Outside;
+use crate::config::source::SecretSource;
+use crate::upstream::client::Timeouts;
+use crate::upstream::{Kind, UpstreamName};
+
+/// A configuration in which nothing is missing and nothing is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file it was read from; `None` for `serve --upstream`.
+    pub file: Option<PathBuf>,
+    /// Listeners and what they trust.
+    pub server: Server,
+    /// Limits toward clients.
+    pub limits: Limits,
+    /// The store and its master key.
+    pub store: Store,
+    /// The admin socket.
+    pub admin: Admin,
+    /// Logging.
+    pub log: Log,
+    /// At least one.
+    pub upstreams: Vec<UpstreamConfig>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses that serve every upstream by host name.
+    pub listen: Vec<SocketAddr>,
+    /// A static certificate; all listeners speak TLS when it is there.
+    pub tls: Option<TlsFiles>,
+    /// Peers whose `X-Forwarded-For` is believed, from the right.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Threads for traffic, each with a runtime of its own.
+    pub threads: usize,
+    /// How long SIGTERM waits for running requests.
+    pub drain_timeout: Duration,
+}
+
+/// `[server.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM, leaf first.
+    pub cert_file: PathBuf,
+    /// PEM.
+    pub key_file: PathBuf,
+}
+
+/// `[limits]`. Idle limits only: nothing limits how long a film may play.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open client connections in all; 0 stands for as many as the descriptors allow.
+    pub max_connections: usize,
+    /// Open client connections from one address (IPv6: one /64); loopback and trusted proxies are exempt. 0: no limit.
+    pub max_connections_per_address: usize,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Header lines of a request.
+    pub max_headers: usize,
+    /// Bytes of a request's target.
+    pub max_uri_bytes: usize,
+    /// Until a request's head is complete; the TLS handshake has the same limit.
+    pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive_timeout: Duration,
+    /// While a body or a socket moves no byte.
+    pub idle_timeout: Duration,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The redb file.
+    pub path: PathBuf,
+    /// Where the master key comes from.
+    pub master_key: SecretSource,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The Unix socket.
+    pub socket: PathBuf,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter.
+    pub level: String,
+    /// Form of the lines.
+    pub format: LogFormat,
+    /// Whether each request gets a line.
+    pub access: bool,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text with colours on a terminal, plain text elsewhere.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One `[[upstream]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Its name.
+    pub name: UpstreamName,
+    /// What it is.
+    pub kind: Kind,
+    /// Host, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Public host names that lead here, lower case, without port. Empty: every host (a single upstream, or one with `listen`).
+    pub hosts: Vec<String>,
+    /// Addresses that lead to this upstream whatever the host name.
+    pub listen: Vec<SocketAddr>,
+    /// `/prefix` of the upstream or empty.
+    pub base_path: String,
+    /// Limits.
+    pub timeouts: Timeouts,
+    /// Whether each key has a session of its own.
+    pub session_per_key: bool,
+    /// Whether the client's Host is forwarded (else the upstream's own address).
+    pub forward_host: bool,
+    /// The server's own web files without a key.
+    pub web_ui: Access,
+    /// Pictures without a key.
+    pub images: Access,
+}
+
+/// A switch for requests without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A key is needed.
+    Refuse,
+    /// Forwarded without one.
+    Pass,
+}
+
+/// Whether an address is reachable from other machines: then TLS is needed, or plain text allowed in so many words.
+pub fn is_public(address: IpAddr) -> bool {
+    !address.to_canonical().is_loopback()
+}

@@ -1,0 +1,326 @@
+//! Whole files and their messages.
+
+use std::path::Path;
+
+use crate::config::environment::Environment;
+use crate::config::file::SECTIONS;
+use crate::config::{Config, Outside, TlsFiles};
+
+const EXAMPLE: &str = include_str!("../../config.example.toml");
+const UPSTREAM: &str = "[[upstream]]\nkind = \"jellyfin\"\nurl = \"http://127.0.0.1:8096\"\n";
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    Environment { variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(), is_root: true }
+}
+
+fn read(text: &str) -> Result<Config, String> {
+    read_with(text, &[]).map(|(config, _)| config)
+}
+
+fn read_with(text: &str, variables: &[(&str, &str)]) -> Result<(Config, Vec<String>), String> {
+    Config::read(Path::new("config.toml"), text, &environment(variables), Outside::Ignore)
+        .map(|(config, warnings)| (config, warnings.iter().map(ToString::to_string).collect()))
+        .map_err(|problems| problems.to_string())
+}
+
+/// The message of a file that must be wrong.
+fn message(text: &str) -> String {
+    read(text).expect_err("the file should be wrong")
+}
+
+/// The message of a file with one wrong upstream.
+fn upstream_message(lines: &str) -> String {
+    message(&format!("[[upstream]]\nkind = \"emby\"\n{lines}\n"))
+}
+
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+/// The example with each `# name = value` turned into `name = value`.
+fn uncommented() -> String {
+    let field = |line: &str| line.split_once(" = ").is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+    let lines: Vec<&str> = EXAMPLE.lines().map(|line| line.strip_prefix("# ").filter(|rest| field(rest)).unwrap_or(line)).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_example_holds_every_field_with_its_default() {
+    let defaults = read(EXAMPLE).unwrap();
+    assert_eq!(read(&uncommented()).unwrap(), defaults);
+    let named: toml::Table = uncommented().parse().unwrap();
+    for (section, fields) in SECTIONS {
+        let table = match *section {
+            "upstream" => named["upstream"][0].as_table(),
+            "server.tls" => named["server"]["tls"].as_table(),
+            name => named[name].as_table(),
+        };
+        for field in *fields {
+            assert!(table.is_some_and(|table| table.contains_key(*field)), "[{section}] {field} is not in the example");
+        }
+    }
+}
+
+#[test]
+fn defaults_are_safe() {
+    let config = read(UPSTREAM).unwrap();
+    assert_eq!(config.server.listen, ["127.0.0.1:8443".parse().unwrap()]);
+    assert!(config.server.trusted_proxies.is_empty());
+    assert_eq!(config.limits.max_header_bytes, 32 << 10);
+    assert!(config.upstreams[0].session_per_key);
+    assert_eq!(config.upstreams[0].name.as_str(), "jellyfin");
+    assert_eq!(config.store.path, Path::new("/var/lib/keygate/store/keygate.redb"));
+}
+
+#[test]
+fn all_problems_are_shown_at_once_in_order_with_line_caret_and_help() {
+    let text = message(
+        "[server]\nlisten = \"localhost:8443\"\nthreads = \"many\"\n\n[[upstream]]\nkind = \"plex\"\nur1 = \"http://127.0.0.1:80\"\n",
+    );
+    assert_says(
+        &text,
+        &[
+            "error: server.listen is not an address",
+            "--> config.toml:2:10",
+            "2 | listen = \"localhost:8443\"",
+            "^^^^^^^^^^^^^^^^ expected an IP address and a port",
+            "help: write \"127.0.0.1:8443\"",
+            "server.threads must be a whole number",
+            "upstream.kind must be one of \"audiobookshelf\", \"emby\", \"jellyfin\"",
+            "error: unknown field in [upstream]: \"ur1\"",
+            "--> config.toml:7:1",
+            "help: did you mean \"url\"? (config.example.toml, section [upstream])",
+        ],
+    );
+    assert!(text.ends_with("4 problems in config.toml"), "{text}");
+    assert!(text.find("server.listen").unwrap() < text.find("server.threads").unwrap());
+}
+
+#[test]
+fn a_field_in_the_wrong_section_is_sent_to_the_right_one() {
+    assert_says(
+        &message(&format!("[admin]\nmaster_key = {{ file = \"x\" }}\n{UPSTREAM}")),
+        &["\"master_key\" belongs in the section [store]"],
+    );
+    assert_says(&message(&format!("[sever]\n{UPSTREAM}")), &["unknown section: \"sever\"", "did you mean \"server\"?"]);
+    assert_says(
+        &message("[upstream]\nkind = \"emby\"\nurl = \"http://h\"\n"),
+        &["upstream is a list", "write [[upstream]]", "1 problem in"],
+    );
+    assert_says(&message("server = 1\n"), &["server must be a section", "there is no [[upstream]]"]);
+}
+
+#[test]
+fn every_syntax_error_is_shown_and_nothing_follows_from_it() {
+    let text = message("[server]\nlisten = \nthreads == 2\n");
+    assert_says(&text, &["the file is not TOML", "config.toml:2:", "config.toml:3:", "help: a line is"]);
+    assert!(!text.contains("[[upstream]]"), "{text}");
+}
+
+#[test]
+fn mistakes_in_a_url_are_told_apart() {
+    for (url, says) in [
+        ("127.0.0.1:13378", "is not a URL"),
+        ("127.0.0.1:13378", "for a local Audiobookshelf this is usually http://127.0.0.1:13378"),
+        ("https://127.0.0.1", "https:// to the media server is not supported yet"),
+        ("ftp://127.0.0.1", "is not an http address"),
+        ("http://h:80/emby/", "write url = \"http://h:80\" and base_path = \"/emby\""),
+        ("http://h:80/?a", "has a query or a fragment"),
+        ("http://h:99999", "is not a URL"),
+    ] {
+        assert_says(&upstream_message(&format!("url = \"{url}\"")), &["error: upstream.url ", "config.toml:3:7", says, "1 problem in"]);
+    }
+    let text = upstream_message("url = \"http://root:hunter2@h\"");
+    assert_says(&text, &["upstream.url holds a user name or password"]);
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn mistakes_in_an_upstream_are_told_apart() {
+    for (line, says) in [
+        ("base_path = \"emby/\"", "write base_path = \"/emby\""),
+        ("hosts = [\"https://h\"]", "without scheme, port and path"),
+        ("name = \"a b\"", "upstream.name is not a name"),
+        ("connect_timeout = 5", "write \"5s\" for seconds"),
+        ("connect_timeout = \"0s\"", "from \"100ms\" to \"5m\"; the default is \"5s\""),
+        ("images = \"Pass\"", "did you mean \"pass\"?"),
+        ("listen = [1]", "upstream.listen must hold strings only"),
+        ("forward_host = \"yes\"", "upstream.forward_host must be true or false"),
+        ("password = \"hunter2\"", "unknown field in [upstream]: \"password\""),
+    ] {
+        let text = upstream_message(&format!("url = \"http://h\"\n{line}"));
+        assert_says(&text, &[says, "config.toml:4:", "1 problem in"]);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn an_upstream_without_kind_and_url_is_told_of_both() {
+    assert_says(
+        &message("[[upstream]]\nname = \"a\"\n"),
+        &["upstream.kind is missing", "upstream.url is missing", "config.toml:1:1", "2 problems"],
+    );
+}
+
+#[test]
+fn several_upstreams_must_be_told_apart() {
+    let text = message(&format!("{UPSTREAM}{UPSTREAM}"));
+    assert_says(&text, &["two upstreams are named \"jellyfin\"", "each needs hosts or a listen of its own", "3 problems"]);
+    let text = message(&format!("{UPSTREAM}hosts = [\"A.example\"]\n{UPSTREAM}name = \"b\"\nhosts = [\"a.example.\"]\n"));
+    assert_says(&text, &["the host name a.example is given twice", "1 problem"]);
+    let text = message(&format!("{UPSTREAM}listen = \"127.0.0.1:1\"\n{UPSTREAM}name = \"b\"\nlisten = \"127.0.0.1:1\"\n"));
+    assert_says(&text, &["127.0.0.1:1 is listened on twice", "1 problem"]);
+    let config = read(&format!("{UPSTREAM}listen = \"127.0.0.1:1\"\n{UPSTREAM}name = \"b\"\nlisten = \"127.0.0.1:2\"\n")).unwrap();
+    assert!(config.server.listen.is_empty(), "nobody asked for 8443");
+}
+
+#[test]
+fn a_public_address_needs_tls_or_plain_words() {
+    let text = message(&format!("[server]\nlisten = [\"127.0.0.1:80\", \"[::]:443\"]\n{UPSTREAM}"));
+    assert_says(&text, &["[::]:443 is reachable from other machines", "config.toml:2:27", "allow_plaintext = true", "1 problem"]);
+    assert_says(
+        &message(&format!("{UPSTREAM}listen = \"192.168.1.9:80\"")),
+        &["192.168.1.9:80 is reachable", "keys would travel in clear text"],
+    );
+    assert!(read(&format!("[server]\nlisten = \"[::]:443\"\nallow_plaintext = true\n{UPSTREAM}")).is_ok());
+    let tls = "[server.tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n";
+    let empty = "[server.tls]\ncert_file = \"\"\nkey_file = \"\"\n";
+    assert_says(&message(&format!("[server]\nlisten = \"[::]:443\"\n{empty}{UPSTREAM}")), &["[::]:443 is reachable"]);
+    let config = read(&format!("[server]\nlisten = \"[::]:443\"\n{tls}{UPSTREAM}")).unwrap();
+    assert_eq!(config.server.tls, Some(TlsFiles { cert_file: "c.pem".into(), key_file: "k.pem".into() }));
+    assert_says(&message(&format!("[server.tls]\ncert_file = \"c.pem\"\n{UPSTREAM}")), &["server.tls.key_file is missing"]);
+}
+
+#[test]
+fn an_upstream_that_is_keygate_itself_is_refused() {
+    let plain = "[server]\nallow_plaintext = true\n";
+    for listen in ["127.0.0.1:8096", "0.0.0.0:8096", "[::]:8096"] {
+        let text = message(&format!("{plain}listen = \"{listen}\"\n{UPSTREAM}"));
+        assert_says(&text, &["upstream.url leads to keygate itself", "config.toml:6:7", "1 problem in"]);
+    }
+    assert!(read(&format!("{plain}listen = \"192.168.1.9:8096\"\n{UPSTREAM}")).is_ok());
+}
+
+#[test]
+fn other_wrong_values_say_what_is_right() {
+    for (section, says) in [
+        ("[server]\nlisten = \"127.0.0.1\"", "add a port: \"127.0.0.1:8443\""),
+        ("[server]\nlisten = \":80\"", "write \"127.0.0.1:80\" for this machine alone, \"[::]:80\" for all addresses"),
+        ("[server]\nlisten = []", "server.listen is empty"),
+        ("[server]\ntrusted_proxies = [\"10.0.0.0/40\"]", "a network like \"10.0.0.0/8\""),
+        ("[server]\ntls = \"off\"", "server.tls must be a section"),
+        ("[limits]\nmax_headers = -1", "limits.max_headers must be a whole number"),
+        ("[limits]\nmax_headers = 1", "from 16 to 1000; the default is 100"),
+        ("[limits]\nmax_header_bytes = \"32k\"", "a string like \"32KiB\""),
+        ("[limits]\nmax_header_bytes = \"8KiB\"", "limits.max_uri_bytes (16384) is larger than limits.max_header_bytes (8192)"),
+        ("[log]\nlevel = \"inof\"", "did you mean \"info\"?"),
+        ("[log]\nformat = \"xml\"", "log.format must be one of \"text\", \"json\""),
+        ("[store]\npath = \"\"", "store.path must name a file"),
+        ("[store]\nmaster_key = { file = \"a\", env = \"B\" }", "exactly one of file, env and credential"),
+        ("[store]\nmaster_key = { credential = \"../x\" }", "without a path"),
+    ] {
+        assert_says(&message(&format!("{section}\n{UPSTREAM}")), &[says, "--> config.toml:2:", "1 problem in"]);
+    }
+    let long = "s".repeat(108);
+    assert_says(&message(&format!("[admin]\nsocket = \"/{long}\"\n{UPSTREAM}")), &["too long for a Unix socket (109 bytes"]);
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_repeated() {
+    for value in [
+        "\"hunter2\"",
+        "'hunter2'",
+        "[\"hunter2\"]",
+        "{ value = \"hunter2\" }",
+        "{ env = \"hunter2=\" }",
+        "{ env = \"hunter2$\", x = 1 }",
+        "{\n  env = \"hunter2=\"\n}",
+        "\"hunter2",
+    ] {
+        let text = message(&format!("[store]\nmaster_key = {value}\n{UPSTREAM}"));
+        assert!(!text.contains("hunter2"), "{text}");
+        assert_says(&text, &["config.toml:2:"]);
+    }
+    let syntax = message(&format!("[store]\nmaster_key = {{\n  env = \"hunter2\n}}\n{UPSTREAM}"));
+    assert!(!syntax.contains("hunter2"), "{syntax}");
+    for key in [
+        "\"-----BEGIN PRIVATE KEY-----\\nhunter2\"",
+        "\"\"\"-----BEGIN PRIVATE KEY-----\nhunter2\n\"\"\"",
+        "\"\"\"\n-----BEGIN PRIVATE KEY-----\nhunter2\"\"\"",
+    ] {
+        let text = message(&format!("[server.tls]\ncert_file = \"c\"\nkey_file = {key}\n{UPSTREAM}"));
+        assert_says(&text, &["server.tls.key_file must be a path, it never holds the PEM itself"]);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let text = message(&format!("[store]\nmaster_key = \"hunter2\"\n{UPSTREAM}"));
+    assert_says(&text, &["store.master_key must say where the secret is", "write { file = \"/path\" }"]);
+}
+
+#[test]
+fn the_environment_overrides_fields_and_is_named_when_wrong() {
+    let good = [
+        ("KEYGATE_SERVER__LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
+        ("KEYGATE_SERVER__TLS__CERT_FILE", ""),
+        ("KEYGATE_LOG__ACCESS", "false"),
+        ("KEYGATE_LIMITS__MAX_HEADER_BYTES", "64KiB"),
+        ("KEYGATE_STORE__MASTER_KEY__CREDENTIAL", "master-key"),
+        ("KEYGATE_CONFIG", "/x"),
+    ];
+    let (config, _) = read_with(UPSTREAM, &good).unwrap();
+    assert_eq!(config.server.listen.len(), 2);
+    assert!(!config.log.access);
+    assert_eq!(config.limits.max_header_bytes, 64 << 10);
+    let wrong = [
+        ("KEYGATE_SERVER__THREADS", "x"),
+        ("KEYGATE_SERVER__LISTNE", "x"),
+        ("KEYGATE_STORE__MASTER_KEY", "hunter2"),
+        ("KEYGATE_UPSTREAM__URL", "x"),
+        ("KEYGATE_NOTHING__AT_ALL", "x"),
+    ];
+    let text = read_with(UPSTREAM, &wrong).unwrap_err();
+    assert_says(
+        &text,
+        &[
+            "server.threads must be a whole number, 0 or more (environment variable KEYGATE_SERVER__THREADS)",
+            "did you mean \"listen\"?",
+            "set KEYGATE_STORE__MASTER_KEY__FILE",
+            "upstreams cannot be set by the environment",
+            "5 problems in config.toml",
+        ],
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn what_works_but_should_be_looked_at_is_a_warning_with_its_line() {
+    let (_, warnings) = read_with(&format!("[server]\ntrusted_proxies = \"::/0\"\n{UPSTREAM}"), &[]).unwrap();
+    assert_says(&warnings.join("\n"), &["config.toml:2: server.trusted_proxies believes everybody"]);
+    let text = "[store]\nmaster_key = { env = \"MASTER\" }\n[[upstream]]\nkind = \"audiobookshelf\"\nurl = \"http://h\"\npool_idle_timeout = \"5s\"\n";
+    let (_, warnings) = read_with(text, &[]).unwrap();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_says(
+        &warnings.join("\n"),
+        &["config.toml:2: the secret in the environment variable MASTER", "config.toml:6: upstream.pool_idle_timeout"],
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "\\PC{0,200}") {
+        let _ = read_with(&text, &[("KEYGATE_SERVER__LISTEN", &text), ("KEYGATE_LOG__LEVEL", &text)]);
+    }
+
+    #[test]
+    fn no_mixture_of_toml_makes_the_loader_panic(lines in proptest::collection::vec("(\\[\\[?(server|upstream|store|log|server\\.tls)\\]\\]?|(listen|url|hosts|kind|master_key|level|base_path|threads) = (\"\\PC{0,12}\"|[0-9xé]{1,4}|\\[\"\\PC{0,4}\", 1?\\]|\\{ (file|env) = \"\\PC{0,4}\" \\}|\"\"\"|true))", 0..12)) {
+        let _ = read(&lines.join("\n"));
+    }
+
+    #[test]
+    fn no_value_is_shown_for_a_master_key(secret in "[a-zA-Z0-9+/]{12,40}", form in 0..4usize) {
+        let value = [format!("\"{secret}\""), format!("'{secret}'"), format!("\"{secret}"), format!("{{ key = \"{secret}\" }}")][form].clone();
+        let shown = message(&format!("[store]\nmaster_key = {value}\n"));
+        proptest::prop_assert!(!shown.contains(&secret), "{}", shown);
+    }
+}

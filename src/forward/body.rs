@@ -1,0 +1,365 @@
+//! Bodies on their way: the client's toward the upstream, and the upstream's toward the client.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use crate::gateway::trail::Trail;
+use crate::policy::Admission;
+use crate::server::connection::Busy;
+use crate::upstream::client::Lease;
+
+/// Most bytes of a request's body that are kept for a replay after a renewed session.
+pub const HELD_BYTES: usize = 64 << 10;
+
+/// Below this many bytes a second, averaged over the time spent waiting for the client, a request's body is cut off…
+const SLOWEST_BYTES_PER_SECOND: u64 = 1024;
+/// …once that waiting has lasted this long (slow-body attacks; hyper has no limit of its own).
+const SLOW_AFTER: Duration = Duration::from_secs(60);
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The other side broke off or broke the rules of HTTP.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// Nothing moved for the idle time-out.
+    #[error("no byte came for {0:?}")]
+    Idle(Duration),
+    /// The client sends too slowly to be honest.
+    #[error("the client sends fewer than {SLOWEST_BYTES_PER_SECOND} bytes a second")]
+    TooSlow,
+}
+
+/// What the forwarder learns of a request's body while hyper has it.
+#[derive(Debug, Default)]
+pub struct Sent {
+    bytes: Cell<u64>,
+    complete: Cell<bool>,
+    held: RefCell<Option<Vec<Bytes>>>,
+    client_failed: Cell<bool>,
+}
+
+impl Sent {
+    /// Bytes that went upstream.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Whether the whole body went upstream.
+    pub const fn is_complete(&self) -> bool {
+        self.complete.get()
+    }
+
+    /// Whether the client broke off, stalled or broke the rules.
+    pub const fn client_failed(&self) -> bool {
+        self.client_failed.get()
+    }
+
+    /// The body once more, if all of it went and it was small enough to be kept.
+    pub fn replay(self: &Rc<Self>) -> Option<RequestBody> {
+        if !self.complete.get() {
+            return None;
+        }
+        let frames = self.held.borrow_mut().take()?;
+        Some(RequestBody { source: Source::Held(frames.into_iter()), sent: Rc::new(Self::for_held()) })
+    }
+
+    fn for_held() -> Self {
+        Self { complete: Cell::new(false), ..Self::default() }
+    }
+}
+
+/// The body of a forwarded request. Trailers are dropped: a credential could hide in them.
+#[derive(Debug)]
+pub struct RequestBody {
+    source: Source,
+    sent: Rc<Sent>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    Held(std::vec::IntoIter<Bytes>),
+    Client(Box<ClientBody>),
+}
+
+#[derive(Debug)]
+struct ClientBody {
+    incoming: Incoming,
+    idle_timeout: Duration,
+    waiting: Option<(Pin<Box<Sleep>>, tokio::time::Instant)>,
+    waited: Duration,
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self {
+            source: Source::Empty,
+            sent: Rc::new(Sent { complete: Cell::new(true), held: RefCell::new(Some(Vec::new())), ..Sent::default() }),
+        }
+    }
+
+    /// The client's body. `hold`: keep a small one for a replay.
+    pub fn from_client(incoming: Incoming, idle_timeout: Duration, hold: bool) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        let sent = Sent { held: RefCell::new(hold.then(Vec::new)), ..Sent::default() };
+        let client = ClientBody { incoming, idle_timeout, waiting: None, waited: Duration::ZERO };
+        Self { source: Source::Client(Box::new(client)), sent: Rc::new(sent) }
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// What becomes of it.
+    pub fn sent(&self) -> Rc<Sent> {
+        Rc::clone(&self.sent)
+    }
+}
+
+impl ClientBody {
+    fn poll_data(&mut self, cx: &mut Context<'_>, bytes_so_far: u64) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.waited_until_now();
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return self.poll_patience(cx, bytes_so_far).map(|error| Some(Err(error))),
+            }
+        }
+    }
+
+    /// Only time spent waiting for the client counts; a slow upstream is not the client's fault.
+    fn waited_until_now(&mut self) {
+        if let Some((_, since)) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "measures the same monotonic time as the timer beside it")]
+    fn poll_patience(&mut self, cx: &mut Context<'_>, bytes_so_far: u64) -> Poll<BodyError> {
+        let look_again = self.idle_timeout.min(SLOW_AFTER);
+        let (timer, since) = self.waiting.get_or_insert_with(|| (Box::pin(sleep(look_again)), tokio::time::Instant::now()));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let this_wait = since.elapsed();
+            if this_wait >= self.idle_timeout {
+                return Poll::Ready(BodyError::Idle(self.idle_timeout));
+            }
+            if is_too_slow(bytes_so_far, self.waited + this_wait) {
+                return Poll::Ready(BodyError::TooSlow);
+            }
+            timer.as_mut().reset(tokio::time::Instant::now() + look_again.min(self.idle_timeout - this_wait));
+        }
+    }
+}
+
+/// Whether the average is that of a slow-body attack.
+const fn is_too_slow(bytes: u64, waited: Duration) -> bool {
+    waited.as_secs() >= SLOW_AFTER.as_secs() && bytes < waited.as_secs() * SLOWEST_BYTES_PER_SECOND
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let sent = &this.sent;
+        let next = match &mut this.source {
+            Source::Empty => None,
+            Source::Held(frames) => frames.next().map(Ok),
+            Source::Client(client) => match ready!(client.poll_data(cx, sent.bytes.get())) {
+                Some(Ok(_)) if is_too_slow(sent.bytes.get(), client.waited) => Some(Err(BodyError::TooSlow)),
+                next => next,
+            },
+        };
+        Poll::Ready(match next {
+            None => {
+                sent.complete.set(true);
+                None
+            }
+            Some(Ok(data)) => {
+                sent.note(&data);
+                Some(Ok(Frame::data(data)))
+            }
+            Some(Err(error)) => {
+                sent.client_failed.set(true);
+                Some(Err(error))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Held(frames) => frames.len() == 0,
+            Source::Client(client) => {
+                let end = client.incoming.is_end_stream();
+                if end {
+                    self.sent.complete.set(true);
+                }
+                end
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Held(frames) => SizeHint::with_exact(frames.as_slice().iter().map(|frame| frame.len() as u64).sum()),
+            Source::Client(client) => client.incoming.size_hint(),
+        }
+    }
+}
+
+impl Sent {
+    fn note(&self, data: &Bytes) {
+        self.bytes.set(self.bytes.get() + data.len() as u64);
+        let mut held = self.held.borrow_mut();
+        if self.bytes.get() > HELD_BYTES as u64 {
+            *held = None;
+        } else if let Some(frames) = held.as_mut() {
+            frames.push(data.clone());
+        }
+    }
+}
+
+/// The body of an answer to a client.
+#[derive(Debug)]
+pub struct GatewayBody {
+    content: Content,
+    busy: Option<Busy>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// keygate's own, or none.
+    Own(Option<Bytes>),
+    /// The upstream's.
+    Upstream(Box<Metered>),
+}
+
+impl GatewayBody {
+    /// No body.
+    pub const EMPTY: Self = Self { content: Content::Own(None), busy: None };
+
+    /// A fixed text.
+    pub const fn fixed(text: &'static str) -> Self {
+        Self { content: Content::Own(Some(Bytes::from_static(text.as_bytes()))), busy: None }
+    }
+
+    /// The upstream's.
+    pub fn upstream(metered: Metered) -> Self {
+        Self { content: Content::Upstream(Box::new(metered)), busy: None }
+    }
+
+    /// The connection counts as busy until the body is sent or dropped.
+    pub(crate) fn until_sent(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+}
+
+/// An upstream's body that holds what must live until its last byte: the admission with its slots, the connection, the log line.
+#[derive(Debug)]
+pub struct Metered {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    sent: Rc<Sent>,
+    trail: Option<Box<Trail>>,
+    bytes: u64,
+    complete: bool,
+    _admission: Admission,
+}
+
+impl Metered {
+    /// Wraps an answer's body.
+    pub fn new(incoming: Incoming, lease: Option<Lease>, sent: Rc<Sent>, admission: Admission, trail: Option<Box<Trail>>) -> Self {
+        let mut metered = Self { incoming, lease, sent, trail, bytes: 0, complete: false, _admission: admission };
+        if metered.incoming.is_end_stream() {
+            metered.end();
+        }
+        metered
+    }
+
+    /// The whole answer came: its connection may serve again, unless the request's body did not go out whole.
+    fn end(&mut self) {
+        self.complete = true;
+        if let Some(lease) = self.lease.take()
+            && self.sent.is_complete()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if let Some(trail) = self.trail.take() {
+            trail.finish(self.sent.bytes(), self.bytes, self.complete);
+        }
+    }
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let metered = match &mut self.get_mut().content {
+            Content::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Upstream(metered) => metered,
+        };
+        loop {
+            return Poll::Ready(match ready!(Pin::new(&mut metered.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        metered.bytes += data.len() as u64;
+                        if metered.incoming.is_end_stream() {
+                            metered.end();
+                        }
+                        Some(Ok(Frame::data(data)))
+                    }
+                    // Trailers are dropped, both ways.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => Some(Err(error.into())),
+                None => {
+                    metered.end();
+                    None
+                }
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(text) => text.is_none(),
+            Content::Upstream(metered) => metered.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Content::Upstream(metered) => metered.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! From an admitted request to the upstream and back: rewriting, sending, bodies, tunnels.
+
+pub mod body;
+pub mod forwarded;
+pub mod hop;
+pub mod rewrite;
+pub mod send;
+pub mod tunnel;
+pub mod upgrade;

@@ -1,0 +1,129 @@
+//! One exchange with the upstream: a connection from the pool or a new one, one safe retry when a pooled one turned out stale.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::forward::body::{RequestBody, Sent};
+use crate::forward::rewrite::Outbound;
+use crate::gateway::refusal::Refusal;
+use crate::upstream::client::{Lease, Partition, Pool, Upstream};
+
+/// A pooled connection that idled longer than this may have been closed by the server just now: a safe request without a body is
+/// copied before it is written there, so that it can be sent again.
+const MAY_BE_STALE_AFTER: Duration = Duration::from_millis(200);
+
+/// An answer's head, and what its body needs.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The answer.
+    pub response: Response<Incoming>,
+    /// The connection it comes over, if it may serve again.
+    pub lease: Option<Lease>,
+    /// What became of the request's body.
+    pub sent: Rc<Sent>,
+}
+
+/// Sends a request and waits for the answer's head.
+///
+/// # Errors
+/// [`Refusal::Connect`], [`Refusal::BrokenOff`], [`Refusal::NoAnswer`], [`Refusal::ClientBody`], [`Refusal::BadAnswer`].
+pub async fn send(
+    pool: &Rc<Pool>,
+    upstream: &Arc<Upstream>,
+    partition: Partition,
+    outbound: Outbound,
+    body: RequestBody,
+) -> Result<Exchange, Refusal> {
+    let sent = body.sent();
+    let mut lease = match pool.idle(upstream, partition) {
+        Some(lease) => lease,
+        None => pool.connect(upstream, partition).await?,
+    };
+    let copy = (body.is_empty() && outbound.is_safe() && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| outbound.clone());
+    let first = attempt(&mut lease, outbound.into_request(body), &sent, upstream.timeouts.response_header).await;
+    let response = match first {
+        Ok(response) => response,
+        Err(Failed::NotSent(request)) if lease.idle_for().is_some() => {
+            lease = pool.connect(upstream, partition).await?;
+            attempt(&mut lease, *request, &sent, upstream.timeouts.response_header).await.map_err(Failed::into_refusal)?
+        }
+        Err(Failed::Broken(error)) => {
+            let Some(copy) = copy else { return Err(broken_off(&sent, error)) };
+            lease = pool.connect(upstream, partition).await?;
+            attempt(&mut lease, copy.into_request(RequestBody::empty()), &sent, upstream.timeouts.response_header)
+                .await
+                .map_err(Failed::into_refusal)?
+        }
+        Err(failed) => return Err(failed.into_refusal()),
+    };
+    check(&response)?;
+    Ok(Exchange { response, lease: Some(lease), sent })
+}
+
+enum Failed {
+    /// The connection was gone before a byte of the request was written: it can go over another one, whatever it is.
+    NotSent(Box<Request<RequestBody>>),
+    Broken(hyper::Error),
+    Final(Refusal),
+}
+
+impl Failed {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Self::NotSent(_) => Refusal::BadAnswer("it closes every connection at once"),
+            Self::Broken(error) => Refusal::BrokenOff(error),
+            Self::Final(refusal) => refusal,
+        }
+    }
+}
+
+fn broken_off(sent: &Sent, error: hyper::Error) -> Refusal {
+    if sent.client_failed() { Refusal::ClientBody } else { Refusal::BrokenOff(error) }
+}
+
+async fn attempt(lease: &mut Lease, request: Request<RequestBody>, sent: &Sent, limit: Duration) -> Result<Response<Incoming>, Failed> {
+    let answer = lease.sender().try_send_request(request);
+    match within(limit, sent, answer).await {
+        None => Err(Failed::Final(Refusal::NoAnswer(limit.as_secs()))),
+        Some(Ok(response)) => Ok(response),
+        Some(Err(mut error)) => match error.take_message() {
+            Some(request) => Err(Failed::NotSent(Box::new(request))),
+            None if sent.client_failed() => Err(Failed::Final(Refusal::ClientBody)),
+            None => Err(Failed::Broken(error.into_error())),
+        },
+    }
+}
+
+/// Waits for an answer, `limit` from the moment at which the request's body was out (an upload may take hours before that).
+pub(crate) async fn within<F: Future>(limit: Duration, sent: &Sent, answer: F) -> Option<F::Output> {
+    let mut answer = std::pin::pin!(answer);
+    let mut moved = None;
+    loop {
+        if let Ok(answer) = tokio::time::timeout(limit, answer.as_mut()).await {
+            return Some(answer);
+        }
+        // Time out when the body is out, or when no byte of it moved in all that time (an upstream that stopped reading).
+        let now = (sent.bytes(), sent.is_complete());
+        if now.1 && moved.is_none_or(|(_, complete)| complete) || moved.is_some_and(|(bytes, _)| bytes == now.0) {
+            return None;
+        }
+        moved = Some(now);
+    }
+}
+
+/// Refuses an answer whose end could be read in two ways, and a switch of protocols that nobody asked for.
+fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::BadAnswer("it switches protocols unasked"));
+    }
+    let headers = response.headers();
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Refusal::BadAnswer("it has both a Content-Length and a Transfer-Encoding"));
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! WebSocket handshakes: nothing of the client's goes through before the upstream said 101 and proved that it understood.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+
+use crate::forward::body::RequestBody;
+use crate::forward::rewrite::Outbound;
+use crate::forward::send::within;
+use crate::forward::upgrade::{Bridge, Bridged};
+use crate::gateway::refusal::Refusal;
+use crate::gateway::trail::Trail;
+use crate::policy::Admission;
+use crate::server::connection::ClientIo;
+use crate::server::drain::Tasks;
+use crate::upstream::client::{Pool, Upstream};
+
+/// RFC 6455 section 1.3.
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Sends the handshake over a connection of its own.
+///
+/// # Errors
+/// As [`crate::forward::send::send`].
+pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outbound) -> Result<Response<Incoming>, Refusal> {
+    let mut sender = pool.connect_for_upgrade(upstream).await?;
+    let request = outbound.into_request(RequestBody::empty());
+    let expected = request.headers().get(SEC_WEBSOCKET_KEY).map(accept_for);
+    let limit = upstream.timeouts.response_header;
+    let sent = RequestBody::empty().sent();
+    let response =
+        within(limit, &sent, sender.send_request(request)).await.ok_or(Refusal::NoAnswer(limit.as_secs()))?.map_err(Refusal::BrokenOff)?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers();
+        let websocket = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if !websocket || headers.get(SEC_WEBSOCKET_ACCEPT) != expected.as_ref() {
+            return Err(Refusal::BadAnswer("its 101 does not accept the WebSocket that was asked for"));
+        }
+    }
+    Ok(response)
+}
+
+fn accept_for(key: &HeaderValue) -> HeaderValue {
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(ACCEPT_GUID);
+    HeaderValue::try_from(STANDARD.encode(hash.finalize())).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The 101 for the client, from the upstream's.
+pub fn switching(upstream: &HeaderMap, response: &mut Response<crate::forward::body::GatewayBody>) {
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    for (name, value) in upstream {
+        if name.as_str().starts_with("sec-websocket-") {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// Both ends of a tunnel, and what must live as long as it.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The client's side.
+    pub client: OnUpgrade,
+    /// The upstream's side.
+    pub upstream: OnUpgrade,
+    /// Proof of admission.
+    pub admission: Admission,
+    /// Notes.
+    pub trail: Option<Box<Trail>>,
+    /// While no byte moves.
+    pub idle_timeout: Duration,
+}
+
+impl Tunnel {
+    /// Runs in a task of its own, which is registered before the 101 goes out.
+    pub fn run(self, tasks: &Tasks) {
+        tasks.spawn_local(async move {
+            // The ends are taken apart in a future of their own, so that its memory is not kept for the life of the socket.
+            let Some((bridge, trail, admission)) = Box::pin(self.open()).await else { return };
+            let Bridged { from_client, to_client, result } = bridge.await;
+            if let Some(trail) = trail {
+                trail.finish(from_client, to_client, result.is_ok());
+            }
+            drop(admission);
+        });
+    }
+
+    async fn open(self) -> Option<(Bridge<ClientIo, TcpStream>, Option<Box<Trail>>, Admission)> {
+        let (client, upstream) = tokio::try_join!(self.client, self.upstream).ok()?;
+        let client = client_side(client)?;
+        let upstream = upstream_side(upstream)?;
+        Some((Bridge::new(client, upstream, self.idle_timeout), self.trail, self.admission))
+    }
+}
+
+fn client_side(upgraded: Upgraded) -> Option<(ClientIo, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<ClientIo>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+fn upstream_side(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}

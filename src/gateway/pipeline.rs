@@ -1,0 +1,331 @@
+//! The one ordered list. The order of the steps is the security argument: what stands further down may rely on all that stands above.
+
+use std::sync::Arc;
+
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::carrier::{self, Carrier, Presented};
+use crate::forward::body::{GatewayBody, Metered, RequestBody};
+use crate::forward::forwarded::{self, ClientAddress, Forwarding};
+use crate::forward::hop;
+use crate::forward::rewrite::{Admitted, Origin, Outbound, Wanted};
+use crate::forward::send::{self, Exchange};
+use crate::forward::tunnel::{self, Tunnel};
+use crate::gateway::Worker;
+use crate::gateway::inspect::{self, Head, Upgrade};
+use crate::gateway::refusal::Refusal;
+use crate::gateway::respond;
+use crate::gateway::routing::{Settings, Site};
+use crate::gateway::trail::Trail;
+use crate::keys::ApiKey;
+use crate::policy::{self, Admission, Permit};
+use crate::server::connection::Peer;
+use crate::target::Path;
+use crate::upstream::Kind;
+use crate::upstream::client::Partition;
+use crate::upstream::dialect::{RouteClass, TokenState, Verdict};
+use crate::upstream::session::Session;
+
+type Notes = Option<Box<Trail>>;
+
+impl Worker {
+    /// Answers a request, always: a refusal is an answer too. Leaves one line in the log.
+    pub async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<GatewayBody> {
+        let settings = self.gateway().settings();
+        let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
+        let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
+        let visit = Visit { worker: self, peer, settings: &settings, client };
+        match visit.pass(request, &mut notes).await {
+            Ok(response) => {
+                if let Some(trail) = notes {
+                    trail.answered(response.status());
+                }
+                response
+            }
+            Err(refusal) => {
+                if let Some(trail) = notes {
+                    trail.refused(&refusal);
+                }
+                respond::refusal(&refusal)
+            }
+        }
+    }
+}
+
+/// One request's surroundings.
+struct Visit<'a> {
+    worker: &'a Worker,
+    peer: &'a Peer,
+    settings: &'a Settings,
+    client: ClientAddress,
+}
+
+impl Visit<'_> {
+    /// Every step, in order. What is still in `notes` at the end is logged by the caller; a body or a tunnel takes it along.
+    async fn pass(&self, request: Request<Incoming>, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+        let (mut head, body) = request.into_parts();
+        let uri = std::mem::take(&mut head.uri);
+
+        // 1. What is refused whoever asks; which upstream it is for.
+        let shown = Head { method: &head.method, uri: &uri, version: head.version, headers: &head.headers };
+        let inspected = inspect::inspect(shown, &self.settings.limits, self.listener())?;
+        if inspected.server_wide {
+            return Ok(respond::options());
+        }
+        let site = Arc::clone(self.settings.site(self.peer.upstream.as_ref(), inspected.host.name()).ok_or(Refusal::UnknownHost)?);
+        if let Some(trail) = notes {
+            trail.upstream = Some(site.upstream.name.clone());
+        }
+        let host = host_header(&uri, &head.headers);
+        let websocket = inspected.upgrade == Some(Upgrade::WebSocket);
+        let (path, query) = (inspected.path, inspected.query);
+        if let Some(answer) = preflight(&head) {
+            return Ok(answer);
+        }
+
+        // 2. Every credential is taken out of the request.
+        let taken = carrier::take(&mut head.headers, query, site.upstream.kind == Kind::Audiobookshelf)?;
+
+        // 3. Who is it, and may it pass?
+        let admission = match self.judge(taken.presented, &site, &head.method, &path, notes)? {
+            // A socket is never public, also where its path is (pyemby's is "/").
+            Judged::Admitted(Admission::Open(_)) if websocket => return Err(Refusal::NoKey),
+            Judged::Admitted(admission) => admission,
+            Judged::Answered(answer) => return Ok(answer),
+        };
+
+        // 4. The session of the key's account.
+        let session = match &admission {
+            Admission::Key(permit) => Some(self.session(permit).await?),
+            Admission::Open(_) => None,
+        };
+
+        // 5. The request in the upstream's form: nothing in it is the client's word about who it is.
+        let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
+        let wanted = Wanted { uri: &uri, path: &path, query: taken.query, websocket: on_client.is_some() };
+        let origin = self.origin(host, &site);
+        let outbound =
+            Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
+
+        // 6. To the upstream and back.
+        let route = Route { visit: self, site: &site, path: &path, admission, session };
+        match on_client {
+            None => route.exchange(outbound, body, notes).await,
+            Some(client) => route.upgrade(outbound, client, notes).await,
+        }
+    }
+
+    const fn listener(&self) -> inspect::Listener {
+        if self.peer.is_tls { inspect::Listener::Tls } else { inspect::Listener::Clear }
+    }
+
+    /// Steps from a presented credential to an admission. Memory only.
+    fn judge(&self, presented: Presented, site: &Site, method: &Method, path: &Path<'_>, notes: &mut Notes) -> Result<Judged, Refusal> {
+        let dialect = site.upstream.dialect();
+        let (key, carrier) = match presented {
+            Presented::Key(key, carrier) => (key, carrier),
+            Presented::Malformed(why, carrier) => return Err(Refusal::Malformed(why, carrier)),
+            Presented::Nothing => return without_key(dialect.route(method, path), site, Refusal::NoKey),
+            Presented::Foreign(carrier) => return without_key(dialect.route(method, path), site, Refusal::ForeignCredential(carrier)),
+        };
+        let permit = self.admit(&key, carrier, site)?;
+        if let Some(trail) = notes {
+            trail.carrier = Some(carrier);
+            trail.key = Some(permit.key().clone());
+            trail.account = Some(Arc::clone(permit.account()));
+        }
+        // The session is shared, so a logout must not end it. All logouts are POSTs: no other request pays for the look.
+        if method == Method::POST && dialect.route(method, path) == RouteClass::Logout {
+            return Ok(Judged::Answered(respond::logout(site.upstream.kind)));
+        }
+        Ok(Judged::Admitted(Admission::Key(permit)))
+    }
+
+    fn admit(&self, key: &ApiKey, carrier: Carrier, site: &Site) -> Result<Permit, Refusal> {
+        let gateway = self.worker.gateway();
+        let verified = gateway.index.find(&gateway.hasher.digest(key)).ok_or(Refusal::UnknownKey(carrier))?;
+        let account = gateway.sessions.account(verified.account());
+        policy::admit(verified, account, &site.upstream.name, gateway.clock.now()).map_err(|denied| Refusal::Denied(denied, carrier))
+    }
+
+    async fn session(&self, permit: &Permit) -> Result<Arc<Session>, Refusal> {
+        let sessions = &self.worker.gateway().sessions;
+        let id = sessions.session_id(permit.account(), permit.key().id());
+        match sessions.live(id) {
+            Some(session) => Ok(session),
+            // Rare, and large: not a part of every connection's memory.
+            None => Ok(Box::pin(sessions.current(id, Some(self.client.ip))).await?),
+        }
+    }
+
+    fn origin(&self, host: HeaderValue, site: &Site) -> Origin {
+        Origin {
+            host: if site.forward_host { host.clone() } else { site.upstream.authority.clone() },
+            forwarding: Forwarding {
+                address: if self.client.ip == self.peer.address.ip() {
+                    self.peer.header.clone()
+                } else {
+                    forwarded::address_value(self.client.ip)
+                },
+                secure: self.client.secure_from_proxy.unwrap_or(self.peer.is_tls),
+                host: self.client.host_from_proxy.clone().unwrap_or(host),
+            },
+        }
+    }
+}
+
+enum Judged {
+    Admitted(Admission),
+    Answered(Response<GatewayBody>),
+}
+
+/// A request without a keygate key: open routes only.
+fn without_key(route: RouteClass, site: &Site, refusal: Refusal) -> Result<Judged, Refusal> {
+    match route {
+        RouteClass::Answered(answer) => Ok(Judged::Answered(respond::own(answer))),
+        route => policy::open(route, site.open).map(|pass| Judged::Admitted(Admission::Open(pass))).ok_or(refusal),
+    }
+}
+
+/// A preflight carries no credential by its nature (Fetch standard, section 4.8): it is answered here and says nothing about a key.
+fn preflight(head: &Parts) -> Option<Response<GatewayBody>> {
+    let headers = &head.headers;
+    let is_preflight =
+        head.method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) && headers.contains_key(ORIGIN);
+    is_preflight.then(|| respond::preflight(headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned()))
+}
+
+/// The host that the client named, as a header: on HTTP/2 it is a part of the target.
+fn host_header(uri: &Uri, headers: &HeaderMap) -> HeaderValue {
+    let authority = || uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+    headers.get(HOST).cloned().or_else(authority).unwrap_or_else(|| HeaderValue::from_static(""))
+}
+
+/// An admitted request on its way.
+struct Route<'a> {
+    visit: &'a Visit<'a>,
+    site: &'a Site,
+    path: &'a Path<'a>,
+    admission: Admission,
+    session: Option<Arc<Session>>,
+}
+
+impl Route<'_> {
+    fn partition(&self) -> Partition {
+        self.session.as_ref().map_or(Partition::Open, |session| Partition::Session(session.id))
+    }
+
+    /// Whether an upstream's "no" can be answered with another session.
+    fn renewable(&self) -> bool {
+        self.admission.permit().is_some_and(|permit| permit.account().credential.is_renewable())
+    }
+
+    async fn exchange(mut self, outbound: Outbound, body: Incoming, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+        let worker = self.visit.worker;
+        let upstream = &self.site.upstream;
+        let spare = self.renewable().then(|| outbound.clone());
+        let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some());
+        let mut exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await?;
+        match self.verdict(&exchange.response, false) {
+            Verdict::Accepted => {}
+            verdict => match Box::pin(self.second_opinion(verdict)).await? {
+                Opinion::Alive => return Ok(not_about_the_key(exchange, self.admission, notes.take())),
+                Opinion::Renewed(session) => {
+                    let Some((outbound, body)) = spare.zip(exchange.sent.replay()) else {
+                        return Err(Refusal::SessionRenewed);
+                    };
+                    // The answer is not read to its end: its connection is closed with it.
+                    self.session = Some(Arc::clone(&session));
+                    exchange = send::send(&worker.pool, upstream, self.partition(), outbound.with_session(&session), body).await?;
+                    if self.verdict(&exchange.response, false) == Verdict::Dead {
+                        return Err(Refusal::SessionRefused);
+                    }
+                }
+            },
+        }
+        Ok(respond_with(exchange, self.admission, notes.take()))
+    }
+
+    async fn upgrade(mut self, outbound: Outbound, client: OnUpgrade, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+        let worker = self.visit.worker;
+        let spare = self.renewable().then(|| outbound.clone());
+        let mut response = tunnel::handshake(&worker.pool, &self.site.upstream, outbound).await?;
+        match self.verdict(&response, true) {
+            Verdict::Accepted => {}
+            verdict => match Box::pin(self.second_opinion(verdict)).await? {
+                Opinion::Alive => {
+                    let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
+                    return Ok(not_about_the_key(exchange, self.admission, notes.take()));
+                }
+                Opinion::Renewed(session) => {
+                    let outbound = spare.ok_or(Refusal::SessionRefused)?.with_session(&session);
+                    self.session = Some(session);
+                    response = tunnel::handshake(&worker.pool, &self.site.upstream, outbound).await?;
+                }
+            },
+        }
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
+            return Ok(respond_with(exchange, self.admission, notes.take()));
+        }
+        let mut answer = Response::new(GatewayBody::EMPTY);
+        tunnel::switching(response.headers(), &mut answer);
+        let mut trail = notes.take();
+        if let Some(trail) = &mut trail {
+            trail.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+        }
+        let upstream = hyper::upgrade::on(response);
+        let idle_timeout = self.visit.settings.limits.idle_timeout;
+        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout }.run(worker.tasks());
+        Ok(answer)
+    }
+
+    fn verdict(&self, response: &Response<Incoming>, upgrade: bool) -> Verdict {
+        match self.session {
+            None => Verdict::Accepted,
+            Some(_) => self.site.upstream.dialect().verdict(response.status(), response.headers(), self.path, upgrade),
+        }
+    }
+
+    /// The upstream did not like the session: ask whether it is dead, and get another one if so.
+    async fn second_opinion(&self, verdict: Verdict) -> Result<Opinion, Refusal> {
+        let sessions = &self.visit.worker.gateway().sessions;
+        let session = self.session.as_ref().ok_or(Refusal::SessionRefused)?;
+        if verdict == Verdict::Doubtful && matches!(sessions.probe(session).await?, TokenState::Alive { .. }) {
+            return Ok(Opinion::Alive);
+        }
+        Ok(Opinion::Renewed(sessions.replace(session, Some(self.visit.client.ip)).await?))
+    }
+}
+
+enum Opinion {
+    /// The session is fine: the refusal was about what was asked.
+    Alive,
+    Renewed(Arc<Session>),
+}
+
+/// The upstream's answer for the client.
+fn respond_with(exchange: Exchange, admission: Admission, mut trail: Notes) -> Response<GatewayBody> {
+    let Exchange { response, lease, sent } = exchange;
+    let (mut head, incoming) = response.into_parts();
+    hop::strip(&mut head.headers);
+    // Cookies are credentials of the upstream (`connect.sid`, `refresh_token`) and never come back through keygate.
+    head.headers.remove(SET_COOKIE);
+    if let Some(trail) = &mut trail {
+        trail.status = Some(head.status);
+    }
+    let metered = Metered::new(incoming, lease, sent, admission, trail);
+    Response::from_parts(head, GatewayBody::upstream(metered))
+}
+
+/// A 401 that is about the account's rights and not about its session: as it stands, clients would take it for a bad key and forget
+/// theirs. 403 says what is meant.
+fn not_about_the_key(exchange: Exchange, admission: Admission, trail: Notes) -> Response<GatewayBody> {
+    let mut exchange = exchange;
+    *exchange.response.status_mut() = StatusCode::FORBIDDEN;
+    respond_with(exchange, admission, trail)
+}

@@ -1,0 +1,200 @@
+//! Every way in which a request ends without the upstream's answer: which status, what the client may read, what the log says.
+
+use http::StatusCode;
+
+use crate::carrier::{Carrier, CarrierError};
+use crate::forward::rewrite::TooLong;
+use crate::gateway::inspect::Refused;
+use crate::keys::MalformedKey;
+use crate::policy::Denied;
+use crate::upstream::client::ConnectError;
+use crate::upstream::session::SessionError;
+
+/// Why a request was not answered by the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request itself is ambiguous, too large or not for a proxy.
+    #[error("{0}")]
+    Inspection(#[from] Refused),
+    /// No upstream has this host name.
+    #[error("no upstream has this host name")]
+    UnknownHost,
+    /// Its credentials cannot be judged.
+    #[error("{0}")]
+    Carrier(#[from] CarrierError),
+    /// No credential.
+    #[error("no key")]
+    NoKey,
+    /// A credential that is not keygate's.
+    #[error("not a keygate key")]
+    ForeignCredential(Carrier),
+    /// A damaged key.
+    #[error("{0}")]
+    Malformed(MalformedKey, Carrier),
+    /// A well-formed key that nobody issued, or that was revoked.
+    #[error("unknown or revoked key")]
+    UnknownKey(Carrier),
+    /// A known key that may not pass.
+    #[error("{0}")]
+    Denied(Denied, Carrier),
+    /// No session with the upstream.
+    #[error("{0}")]
+    Session(#[from] SessionError),
+    /// No connection to the upstream.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// The upstream broke off before it answered.
+    #[error("the upstream broke off before it answered: {0}")]
+    BrokenOff(hyper::Error),
+    /// The upstream's answer breaks the rules of HTTP.
+    #[error("the upstream's answer is not usable: {0}")]
+    BadAnswer(&'static str),
+    /// The upstream did not answer in time.
+    #[error("the upstream did not answer within {0} s")]
+    NoAnswer(u64),
+    /// The client broke off, stalled or sent too slowly.
+    #[error("the client did not send its request's body")]
+    ClientBody,
+    /// The upstream called a session dead that had just been renewed.
+    #[error("the upstream refuses a session that was just renewed")]
+    SessionRefused,
+    /// The session had to be renewed in mid-request, and the request's body cannot be sent again.
+    #[error("the session was renewed while a body was on its way that cannot be sent again")]
+    SessionRenewed,
+    /// The request could not be put in the upstream's form.
+    #[error(transparent)]
+    Rewrite(#[from] TooLong),
+}
+
+/// What a client reads: one JSON object, the same for every failure that must look alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Public {
+    /// Status.
+    pub status: StatusCode,
+    /// The whole body.
+    pub body: &'static str,
+}
+
+macro_rules! public {
+    ($status:ident, $error:literal, $message:literal) => {
+        Public { status: StatusCode::$status, body: concat!("{\"error\":\"", $error, "\",\"message\":\"", $message, "\"}\n") }
+    };
+}
+
+const INVALID_KEY: Public = public!(UNAUTHORIZED, "invalid_api_key", "A valid API key is required.");
+
+impl Refusal {
+    /// What the client may read of it.
+    pub const fn public(&self) -> Public {
+        match self {
+            Self::Inspection(refused) => inspection(refused.status()),
+            Self::UnknownHost => public!(MISDIRECTED_REQUEST, "unknown_host", "No server has this host name here."),
+            Self::Carrier(_) => {
+                public!(BAD_REQUEST, "ambiguous_credentials", "The request's credentials contradict each other or are ambiguous.")
+            }
+            Self::NoKey | Self::ForeignCredential(_) | Self::Malformed(..) | Self::UnknownKey(_) | Self::Denied(..) => INVALID_KEY,
+            Self::Session(error) => session(error),
+            Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) => UNREACHABLE,
+            Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
+            Self::Connect(ConnectError::TimedOut { .. }) | Self::NoAnswer(_) => TIMEOUT,
+            Self::ClientBody => public!(REQUEST_TIMEOUT, "request_timeout", "The request's body did not come."),
+            Self::SessionRenewed => {
+                public!(SERVICE_UNAVAILABLE, "session_renewed", "The session with the media server was renewed; send the request again.")
+            }
+            Self::SessionRefused => {
+                public!(SERVICE_UNAVAILABLE, "upstream_login_failed", "The media server refuses the account of this key.")
+            }
+            Self::Rewrite(_) => public!(URI_TOO_LONG, "uri_too_long", "The request's target is too long."),
+        }
+    }
+
+    /// Seconds for `Retry-After`, where trying again makes sense.
+    pub const fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Self::Session(SessionError::Waiting { retry_after_secs, .. }) => Some(*retry_after_secs),
+            Self::SessionRenewed => Some(1),
+            Self::Session(_) | Self::SessionRefused => Some(30),
+            Self::Connect(_) | Self::BrokenOff(_) | Self::NoAnswer(_) => Some(5),
+            _ => None,
+        }
+    }
+
+    /// A short label for logs and metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Inspection(refused) => refused.kind(),
+            Self::UnknownHost => "unknown-host",
+            Self::Carrier(CarrierError::Conflicting) => "conflicting-credentials",
+            Self::Carrier(_) => "ambiguous-credentials",
+            Self::NoKey => "no-key",
+            Self::ForeignCredential(_) => "foreign-credential",
+            Self::Malformed(..) => "malformed-key",
+            Self::UnknownKey(_) => "unknown-key",
+            Self::Denied(Denied::Disabled, _) => "disabled-key",
+            Self::Denied(Denied::Expired, _) => "expired-key",
+            Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
+            Self::Session(SessionError::Broken(_)) => "account-broken",
+            Self::Session(SessionError::Waiting { .. }) => "account-waiting",
+            Self::Session(SessionError::Unreachable(_)) => "upstream-unreachable",
+            Self::Session(SessionError::TimedOut(_)) => "upstream-timeout",
+            Self::Session(SessionError::Store(_)) => "store-failed",
+            Self::Session(SessionError::NoAccount | SessionError::NoUpstream(_)) => "no-account",
+            Self::Connect(_) | Self::BrokenOff(_) => "upstream-unreachable",
+            Self::BadAnswer(_) => "upstream-protocol",
+            Self::NoAnswer(_) => "upstream-timeout",
+            Self::ClientBody => "client-body",
+            Self::SessionRenewed => "session-renewed",
+            Self::SessionRefused => "session-refused",
+            Self::Rewrite(_) => "uri-too-long",
+        }
+    }
+
+    /// Where the credential was, if there was one.
+    pub const fn carrier(&self) -> Option<Carrier> {
+        match self {
+            Self::ForeignCredential(carrier) | Self::Malformed(_, carrier) | Self::UnknownKey(carrier) | Self::Denied(_, carrier) => {
+                Some(*carrier)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the client's connection must not carry another request: what it sends next cannot be trusted to be one.
+    pub const fn closes(&self) -> bool {
+        match self {
+            Self::Inspection(refused) => refused.closes(),
+            Self::ClientBody => true,
+            _ => false,
+        }
+    }
+}
+
+const UNREACHABLE: Public = public!(BAD_GATEWAY, "upstream_unreachable", "The media server cannot be reached.");
+const TIMEOUT: Public = public!(GATEWAY_TIMEOUT, "upstream_timeout", "The media server did not answer in time.");
+
+const fn session(error: &SessionError) -> Public {
+    match error {
+        SessionError::Unreachable(_) => UNREACHABLE,
+        SessionError::TimedOut(_) => TIMEOUT,
+        SessionError::Waiting { .. } => {
+            public!(SERVICE_UNAVAILABLE, "upstream_login_waiting", "The media server takes no logins right now; try again later.")
+        }
+        SessionError::Store(_) => public!(SERVICE_UNAVAILABLE, "store_failed", "The gateway cannot write its store."),
+        SessionError::Broken(_) | SessionError::NoAccount | SessionError::NoUpstream(_) => {
+            public!(SERVICE_UNAVAILABLE, "upstream_login_failed", "The media server refuses the account of this key.")
+        }
+    }
+}
+
+const fn inspection(status: StatusCode) -> Public {
+    match status.as_u16() {
+        405 => public!(METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not forwarded."),
+        413 => public!(PAYLOAD_TOO_LARGE, "too_large", "The request is too large."),
+        414 => public!(URI_TOO_LONG, "uri_too_long", "The request's target is too long."),
+        417 => public!(EXPECTATION_FAILED, "expectation_failed", "Only 100-continue may be expected."),
+        421 => public!(MISDIRECTED_REQUEST, "unknown_host", "No server has this host name here."),
+        431 => public!(REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large."),
+        501 => public!(NOT_IMPLEMENTED, "not_implemented", "This method is not known here."),
+        _ => public!(BAD_REQUEST, "ambiguous_request", "The request could be read in more than one way."),
+    }
+}

@@ -1,0 +1,90 @@
+//! The only place that builds keygate's own answers.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
+    CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::forward::body::GatewayBody;
+use crate::gateway::refusal::Refusal;
+use crate::upstream::dialect::OwnAnswer;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The answer to a refused request. All refusals of a credential are alike, byte for byte.
+pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
+    let public = refusal.public();
+    let mut response = json(public.status, public.body);
+    let headers = response.headers_mut();
+    match public.status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keygate", error="invalid_token""#));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
+        }
+        _ => {}
+    }
+    if let Some(seconds) = refusal.retry_after_secs() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if refusal.closes() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What keygate answers in the upstream's place.
+pub fn own(answer: OwnAnswer) -> Response<GatewayBody> {
+    match answer {
+        OwnAnswer::EmptyList => json(StatusCode::OK, "[]"),
+        OwnAnswer::False => json(StatusCode::OK, "false"),
+    }
+}
+
+/// The answer to a logout: the client may forget its key; the session is the account's and stays.
+pub fn logout(kind: crate::upstream::Kind) -> Response<GatewayBody> {
+    match kind {
+        crate::upstream::Kind::Audiobookshelf => json(StatusCode::OK, "{\"redirect_url\":null}"),
+        crate::upstream::Kind::Emby | crate::upstream::Kind::Jellyfin => empty(StatusCode::NO_CONTENT),
+    }
+}
+
+/// The answer to `OPTIONS *`.
+pub fn options() -> Response<GatewayBody> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(ALLOWED));
+    response
+}
+
+/// The answer to a CORS preflight. It carries no credential and gives none: any origin may ask, since a key must come with the
+/// request itself and cookies are never credentials here (so `*`, and no `Allow-Credentials`).
+pub fn preflight(requested_headers: Option<HeaderValue>) -> Response<GatewayBody> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED));
+    if let Some(requested) = requested_headers {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, requested);
+    }
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+fn empty(status: StatusCode) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::EMPTY);
+    *response.status_mut() = status;
+    response
+}
+
+fn json(status: StatusCode, text: &'static str) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::fixed(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    response
+}

@@ -1,0 +1,188 @@
+//! One 256th of the index: entries of one size, their names in one text, and a table of positions. Never changed once built.
+
+use hashbrown::HashTable;
+use subtle::ConstantTimeEq;
+
+use crate::clock::Timestamp;
+use crate::keys::record::IndexEntry;
+use crate::keys::{KeyDigest, KeyId};
+use crate::upstream::AccountId;
+
+/// The id takes the lower 50 bits of a word; the active flag and the name's length take the rest.
+const ACTIVE: u64 = 1 << 50;
+const NAME_LEN_SHIFT: u32 = 51;
+const NAME_LEN_MAX: usize = 0xff;
+
+/// What is kept of one secret: 56 bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    digest: [u8; 32],
+    expires_at: i64,
+    id_and_flags: u64,
+    account: u32,
+    name_start: u32,
+}
+
+impl Entry {
+    pub(crate) const fn id(&self) -> KeyId {
+        KeyId::from_u64(self.id_and_flags)
+    }
+
+    pub(crate) const fn account(&self) -> AccountId {
+        AccountId(self.account)
+    }
+
+    pub(crate) const fn expires_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.expires_at)
+    }
+
+    pub(crate) const fn is_active(&self) -> bool {
+        self.id_and_flags & ACTIVE != 0
+    }
+
+    fn name_len(&self) -> usize {
+        usize::try_from(self.id_and_flags >> NAME_LEN_SHIFT).unwrap_or(0)
+    }
+}
+
+/// A finished shard.
+#[derive(Default)]
+pub(crate) struct Shard {
+    entries: Box<[Entry]>,
+    names: Box<str>,
+    /// Positions in `entries`. The digest is its own hash: nobody outside can steer a keyed one.
+    table: HashTable<u32>,
+}
+
+impl Shard {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The position of a digest. All 32 bytes are compared, in constant time.
+    pub(crate) fn find(&self, digest: &KeyDigest) -> Option<u32> {
+        let wanted = digest.as_bytes();
+        self.table.find(hash_of(wanted), |&position| self.entry(position).digest.ct_eq(wanted).into()).copied()
+    }
+
+    /// The entry at a position that [`Shard::find`] gave.
+    pub(crate) fn entry(&self, position: u32) -> &Entry {
+        &self.entries[position as usize]
+    }
+
+    /// The name at such a position.
+    pub(crate) fn name(&self, position: u32) -> &str {
+        self.name_of(self.entry(position))
+    }
+
+    fn name_of(&self, entry: &Entry) -> &str {
+        let start = entry.name_start as usize;
+        self.names.get(start..start + entry.name_len()).unwrap_or_default()
+    }
+
+    /// A copy without some secrets and with others; an added one takes the place of an equal digest.
+    pub(crate) fn changed(&self, removed: &[KeyDigest], added: &[IndexEntry]) -> Self {
+        let mut out: Vec<u32> =
+            removed.iter().chain(added.iter().map(|entry| &entry.digest)).filter_map(|digest| self.find(digest)).collect();
+        out.sort_unstable();
+        let mut builder = ShardBuilder::with_capacity(self.entries.len() + added.len());
+        for (position, entry) in (0_u32..).zip(&self.entries) {
+            if out.binary_search(&position).is_err() {
+                builder.push_parts(*entry, self.name_of(entry));
+            }
+        }
+        added.iter().for_each(|entry| builder.push(entry));
+        builder.build()
+    }
+}
+
+/// A shard that is being filled.
+#[derive(Default)]
+pub(crate) struct ShardBuilder {
+    entries: Vec<Entry>,
+    names: String,
+}
+
+impl ShardBuilder {
+    /// With room for about so many.
+    pub(crate) fn with_capacity(entries: usize) -> Self {
+        // Shards differ: four standard deviations keep nearly all of them from growing.
+        let slack = 4 * entries.isqrt() + 1;
+        Self { entries: Vec::with_capacity(entries + slack), names: String::new() }
+    }
+
+    pub(crate) fn push(&mut self, entry: &IndexEntry) {
+        let bare = Entry {
+            digest: *entry.digest.as_bytes(),
+            expires_at: entry.expires_at.as_millis(),
+            id_and_flags: entry.id.as_u64() | if entry.is_active { ACTIVE } else { 0 },
+            account: entry.account.0,
+            name_start: 0,
+        };
+        self.push_parts(bare, &entry.name);
+    }
+
+    fn push_parts(&mut self, mut entry: Entry, name: &str) {
+        let name = shortened(name);
+        entry.id_and_flags &= (1 << NAME_LEN_SHIFT) - 1;
+        entry.id_and_flags |= (name.len() as u64) << NAME_LEN_SHIFT;
+        entry.name_start = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push_str(name);
+        self.entries.push(entry);
+    }
+
+    /// Packs it. Of two entries with one digest the later one counts.
+    pub(crate) fn build(self) -> Shard {
+        let entries = self.entries.into_boxed_slice();
+        let mut table = HashTable::with_capacity(entries.len());
+        for (position, entry) in (0_u32..).zip(&entries) {
+            let same = |&other: &u32| entries[other as usize].digest == entry.digest;
+            match table.find_mut(hash_of(&entry.digest), same) {
+                Some(earlier) => *earlier = position,
+                None => {
+                    table.insert_unique(hash_of(&entry.digest), position, |&other| hash_of(&entries[other as usize].digest));
+                }
+            }
+        }
+        Shard { entries, names: self.names.into_boxed_str(), table }
+    }
+}
+
+/// No name that the registry made is longer; one in a store that was altered must not upset the flags.
+fn shortened(name: &str) -> &str {
+    let end = (0..=name.len().min(NAME_LEN_MAX)).rev().find(|&end| name.is_char_boundary(end));
+    &name[..end.unwrap_or(0)]
+}
+
+/// Eight bytes of the digest, past the one that chose the shard.
+fn hash_of(digest: &[u8; 32]) -> u64 {
+    digest[1..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_56_bytes() {
+        assert_eq!(size_of::<Entry>(), 56);
+    }
+
+    #[test]
+    fn the_largest_id_and_the_longest_name_do_not_touch_each_other() {
+        let name = "é".repeat(100);
+        let entry = IndexEntry {
+            digest: KeyDigest::from_bytes([3; 32]),
+            id: KeyId::from_u64(u64::MAX),
+            account: AccountId(u32::MAX),
+            expires_at: Timestamp::from_millis(5),
+            is_active: false,
+            name: name.clone(),
+        };
+        let shard = Shard::default().changed(&[], &[entry]);
+        let position = shard.find(&KeyDigest::from_bytes([3; 32])).expect("known");
+        assert_eq!(shard.entry(position).id(), KeyId::from_u64((1 << 50) - 1));
+        assert!(!shard.entry(position).is_active());
+        assert_eq!(shard.name(position), name);
+    }
+}

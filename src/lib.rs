@@ -1,0 +1,73 @@
+//! keygate: a gateway with its own API keys for Audiobookshelf, Emby and Jellyfin.
+//!
+//! It stands in front of an unmodified media server, owns the keys and the public port, and turns a keygate key into the upstream
+//! session of the account that the key acts for. This page is the map of the house.
+//!
+//! # The way of a request
+//! ```text
+//! TCP ─ server::accept ─ TLS ─ hyper ─▶ Worker::serve ────────────────────────────────────────────────────────────────┐
+//!  inspect ▸ carrier::take ▸ ApiKey::parse ▸ KeyIndex::find ▸ policy::admit ▸ Sessions::live                          │ any Err(Refusal)
+//!  Inspected    Taken          (no hash yet)     Verified         Permit        Arc<Session>                           ▼
+//!                       ▸ Outbound::new ▸ forward::send ▸ Metered body ▸ client                              respond::refusal
+//!                           Outbound        Exchange        Trail on drop ▸ access line
+//!                                             └ 101 ▸ Tunnel (own task, tracked, holds the Permit)
+//! ```
+//! One way only: a value on the right can be made only from the ones on its left. [`policy::Permit`] has private fields and one
+//! constructor, cannot be cloned, and lives until the last byte of the answer; [`forward::rewrite::Outbound`] wants it. The steps
+//! stand in [`gateway::pipeline`] as text that reads from top to bottom, since their order is the security argument.
+//!
+//! # Rooms
+//! | room | what it does |
+//! |---|---|
+//! | [`secret`], [`clock`], [`redact`] | values that cannot be printed; time as an argument; the one redactor |
+//! | [`target`] | path and host of a request, judged |
+//! | [`carrier`] | where credentials travel; takes all of them out of a request |
+//! | [`keys`] | the key's text, its stored form, the index in memory |
+//! | [`policy`] | what a known key may do; makes permits |
+//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
+//! | [`forward`] | rewriting, sending, bodies, tunnels |
+//! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
+//! | [`server`] | listeners, cores, connections, TLS, stopping |
+//! | [`store`] | redb, memory, sealing |
+//! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
+//! | [`config`] | the file, every value usable, all problems at once |
+//! | [`admin`], [`cli`] | the Unix socket and the commands |
+//! | [`telemetry`] | logging, the access line |
+//! | [`demo`] | stand-in media servers |
+//! | [`app`] | the program put together |
+//!
+//! # Who may depend on whom (downwards only)
+//! L0 `secret`, `clock`, `redact`. L1 `target`, `keys`, `carrier`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing.
+//! L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `forward`. L4 `gateway`, `telemetry`. L5 `server`, `admin`, `demo`,
+//! `app`, `cli`. `tests/it/architecture.rs` holds the purity rules.
+//!
+//! # Invariants
+//! 1. The request path takes no lock and never touches the store: keys are looked up in [`keys::index::KeyIndex`], sessions in
+//!    [`upstream::session::Sessions::live`]; both are written by whoever commits.
+//! 2. Carriers and placements are different axes: [`carrier`] knows no upstream, a dialect knows no carrier.
+//! 3. What is judged is what is forwarded: one canonical path, decided once.
+//! 4. A rotated refresh token is durable before the access token that came with it is used.
+//! 5. What takes rights away holds in memory before it is written; what gives rights is written first.
+//! 6. An upstream connection is reused only after a complete exchange, and only for the same session.
+//! 7. Every task is tracked: [`server::drain`] alone spawns on the cores.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod app;
+pub mod carrier;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod forward;
+pub mod gateway;
+pub mod keys;
+pub mod policy;
+pub mod redact;
+pub mod registry;
+pub mod secret;
+pub mod server;
+pub mod store;
+pub mod target;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,103 @@
+//! What a known key may do, and the values that prove that a request was admitted.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::keys::index::Verified;
+use crate::store::records::AccountRecord;
+use crate::upstream::UpstreamName;
+use crate::upstream::dialect::RouteClass;
+
+/// Proof that a request may go to an upstream as an account. Made by [`admit`] alone, cannot be copied, and lives until the last
+/// byte of the answer.
+#[derive(Debug)]
+pub struct Permit {
+    verified: Verified,
+    account: Arc<AccountRecord>,
+}
+
+impl Permit {
+    /// The key.
+    pub const fn key(&self) -> &Verified {
+        &self.verified
+    }
+
+    /// The account that it acts for.
+    pub const fn account(&self) -> &Arc<AccountRecord> {
+        &self.account
+    }
+}
+
+/// How a request got in.
+#[derive(Debug)]
+pub enum Admission {
+    /// With a key.
+    Key(Permit),
+    /// Without one, on a route that needs none.
+    Open(OpenPass),
+}
+
+impl Admission {
+    /// The permit, if a key was needed.
+    pub const fn permit(&self) -> Option<&Permit> {
+        match self {
+            Self::Key(permit) => Some(permit),
+            Self::Open(_) => None,
+        }
+    }
+}
+
+/// Proof that a request may go to an upstream without a credential. Made by [`open`] alone.
+#[derive(Debug)]
+pub struct OpenPass(());
+
+/// Why a known key may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Switched off.
+    #[error("the key is disabled")]
+    Disabled,
+    /// Past its expiry.
+    #[error("the key has expired")]
+    Expired,
+    /// Its account is not of this upstream, or is gone: for this upstream the key is an unknown one.
+    #[error("the key belongs to another upstream")]
+    OtherUpstream,
+}
+
+/// Judges a known key for a request to `upstream`: cheap checks before costly ones.
+///
+/// # Errors
+/// [`Denied`].
+pub fn admit(verified: Verified, account: Option<Arc<AccountRecord>>, upstream: &UpstreamName, now: Timestamp) -> Result<Permit, Denied> {
+    if !verified.is_active() {
+        return Err(Denied::Disabled);
+    }
+    if verified.expires_at() <= now {
+        return Err(Denied::Expired);
+    }
+    match account {
+        Some(account) if account.upstream == *upstream => Ok(Permit { verified, account }),
+        _ => Err(Denied::OtherUpstream),
+    }
+}
+
+/// What may pass without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRoutes {
+    /// Pictures.
+    pub images: bool,
+    /// The server's own web files.
+    pub web_ui: bool,
+}
+
+/// Judges a request that presented no credential at all.
+pub fn open(route: RouteClass, open: OpenRoutes) -> Option<OpenPass> {
+    let may = match route {
+        RouteClass::Identity => true,
+        RouteClass::Image => open.images,
+        RouteClass::WebUi => open.web_ui,
+        RouteClass::Answered(_) | RouteClass::Logout | RouteClass::Keyed => false,
+    };
+    may.then_some(OpenPass(()))
+}

@@ -1,0 +1,230 @@
+//! The one redactor: what a log line or an error prints of a URL, an upstream's error text or a header goes through here.
+//!
+//! Secrets of keygate's own are kept out of texts by type ([`crate::secret::Secret`]). This is for texts of others, in which a
+//! credential may stand anywhere: they are printed with credential-looking parts replaced by `***`, control characters escaped, and
+//! cut to a length that no log minds. It errs on the side of hiding too much.
+
+use std::fmt::{self, Write};
+
+/// Characters of a text that are printed at most.
+const MAX_CHARACTERS: usize = 1024;
+
+/// Names whose value is hidden wherever `name=value`, `name: value` or `"name":"value"` stands. Lower case.
+const NAMES: [&str; 24] = [
+    "api_key",
+    "apikey",
+    "x-emby-token",
+    "x-mediabrowser-token",
+    "x-emby-authorization",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "token",
+    "access_token",
+    "accesstoken",
+    "refresh_token",
+    "refreshtoken",
+    "x-refresh-token",
+    "settoken",
+    "ticket",
+    "secret",
+    "client_secret",
+    "pw",
+    "pwd",
+    "password",
+    "passwd",
+    "passphrase",
+];
+
+/// Names whose value is hidden to the end of the line: it has words of its own.
+const WHOLE_LINE: [&str; 5] = ["authorization", "proxy-authorization", "x-emby-authorization", "cookie", "set-cookie"];
+
+/// Schemes that are followed by a credential.
+const SCHEMES: [&str; 2] = ["bearer", "basic"];
+
+/// Prints a text without what looks like a credential.
+///
+/// ```
+/// use keygate::redact::Redacted;
+/// assert_eq!(Redacted("GET /x?api_key=abc&a=1").to_string(), "GET /x?api_key=***&a=1");
+/// ```
+#[derive(Clone, Copy)]
+pub struct Redacted<'a>(pub &'a str);
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut room = MAX_CHARACTERS;
+        let mut rest = self.0;
+        let mut name = "";
+        while !rest.is_empty() {
+            let (word, after) = next_word(rest);
+            let hidden = hidden_length(word, name, rest);
+            if hidden > 0 {
+                print(f, "***", &mut room)?;
+                rest = &rest[hidden..];
+                name = "";
+                continue;
+            }
+            print(f, word, &mut room)?;
+            name = if is_word(word) { word } else { name_before(name, word) };
+            rest = after;
+            if room == 0 {
+                return f.write_str("…");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The next run of word characters, or one run of others.
+fn next_word(text: &str) -> (&str, &str) {
+    let first = text.chars().next().is_some_and(is_word_character);
+    text.split_at(text.find(|character| is_word_character(character) != first).unwrap_or(text.len()))
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(is_word_character)
+}
+
+/// Letters of tokens, names and percent-encoded text.
+const fn is_word_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '%' | '~') || !character.is_ascii()
+}
+
+/// Whether a run of separators still binds the name before it to the value after it (`=`, `": "`, `[]=`, a space after a scheme).
+fn name_before<'a>(name: &'a str, separators: &str) -> &'a str {
+    let binds = separators.trim_matches(['"', '\'', ' ', '[', ']', '\\']);
+    let scheme = separators == " " && SCHEMES.iter().any(|scheme| name.eq_ignore_ascii_case(scheme));
+    if matches!(binds, "=" | ":" | "=>") || scheme { name } else { "" }
+}
+
+/// How many bytes at the start of `rest`, which begins with `word`, are to be hidden.
+fn hidden_length(word: &str, name: &str, rest: &str) -> usize {
+    if !is_word(word) {
+        return 0;
+    }
+    let name = plain(name);
+    if WHOLE_LINE.contains(&name.as_str()) {
+        return rest.find(['\r', '\n']).unwrap_or(rest.len());
+    }
+    if NAMES.contains(&name.as_str()) || SCHEMES.contains(&name.as_str()) {
+        return rest.find(ends_value).unwrap_or(rest.len());
+    }
+    if looks_like_a_credential(&plain(word)) { rest.find(ends_value).unwrap_or(rest.len()) } else { 0 }
+}
+
+const fn ends_value(character: char) -> bool {
+    matches!(character, '&' | ' ' | '"' | '\'' | ',' | '#' | '<' | '>' | '}' | '\\') || character.is_ascii_control()
+}
+
+/// A name or word in lower case, percent-encoding decoded.
+fn plain(text: &str) -> String {
+    String::from_utf8_lossy(&crate::carrier::encoding::decoded(text.as_bytes())).to_ascii_lowercase().replace(['[', ']'], "")
+}
+
+/// A key, a ticket or a JSON web token anywhere in a word.
+fn looks_like_a_credential(word: &str) -> bool {
+    word.contains("kg_") || word.contains("kgt_") || word.contains("eyj")
+}
+
+/// Prints as many characters as there is room for, control characters escaped.
+fn print(f: &mut fmt::Formatter<'_>, text: &str, room: &mut usize) -> fmt::Result {
+    for character in text.chars().take(*room) {
+        *room -= 1;
+        // Also the separators and direction marks with which a text can pretend to be another line.
+        let hidden = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if character.is_control() || hidden {
+            write!(f, "{}", character.escape_default())?;
+        } else {
+            f.write_char(character)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints the path of a request target and never its query: `?…` says that there was one.
+#[derive(Clone, Copy)]
+pub struct LoggedPath<'a>(pub &'a str);
+
+impl fmt::Debug for LoggedPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for LoggedPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once('?') {
+            Some((path, _)) => write!(f, "{}?…", Redacted(path)),
+            None => Redacted(self.0).fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_hidden_wherever_they_stand() {
+        for (text, shown) in [
+            ("/x?api_key=abc&a=1", "/x?api_key=***&a=1"),
+            ("/x?a=1&ApiKey=abc", "/x?a=1&ApiKey=***"),
+            ("/x?api%5Fkey=abc", "/x?api%5Fkey=***"),
+            ("/x?api_key[]=abc&b", "/x?api_key[]=***&b"),
+            ("?X-Emby-Token=abc;x", "?X-Emby-Token=***"),
+            ("see kg_0123456789_abc now", "see *** now"),
+            ("see kgt_abcdef, and", "see ***, and"),
+            ("jwt eyJhbGciOi.eyJrZXk.sig!", "jwt ***"),
+            (r#"MediaBrowser Client="x", Token="abc", Device="d""#, r#"MediaBrowser Client="x", Token="***", Device="d""#),
+            ("Bearer abc+/= and", "Bearer *** and"),
+            ("bearer abc", "bearer ***"),
+            ("Authorization: Digest a, b\nnext", "Authorization: ***\\nnext"),
+            (r#"{"password":"hunter2","user":"ann"}"#, r#"{"password":"***","user":"ann"}"#),
+            (r#"{"refreshToken": "abc"}"#, r#"{"refreshToken": "***"}"#),
+            ("Pw=hunter2", "Pw=***"),
+        ] {
+            assert_eq!(Redacted(text).to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn usual_texts_stay_as_they_are() {
+        for text in ["connection refused (os error 111)", "/Users/12/Items?Fields=a,b", "the token is dead", "café: 200 OK", ""] {
+            assert_eq!(Redacted(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_text_cannot_forge_a_line_or_fill_the_log() {
+        assert_eq!(Redacted("a\r\nb\u{1b}[31m\u{202e}").to_string(), "a\\r\\nb\\u{1b}[31m\\u{202e}");
+        let long = Redacted(&"a".repeat(5000)).to_string();
+        assert_eq!(long.chars().count(), MAX_CHARACTERS + 1);
+    }
+
+    #[test]
+    fn a_logged_path_never_shows_its_query() {
+        assert_eq!(LoggedPath("/x/y?a=secret").to_string(), "/x/y?…");
+        assert_eq!(LoggedPath("/x/y").to_string(), "/x/y");
+        assert_eq!(LoggedPath("/x/kg_abc/y").to_string(), "/x/***");
+    }
+
+    proptest! {
+        #[test]
+        fn no_key_text_survives(before in "\\PC{0,12}", after in "[ &\",]\\PC{0,12}", name in "(api_key|Token|password|X-Emby-Token)=") {
+            let shown = Redacted(&format!("{before}kg_SECRETSECRET{after}")).to_string();
+            prop_assert!(!shown.contains("SECRET"), "{}", shown);
+            let shown = Redacted(&format!("{before}&{name}SECRETSECRET{after}")).to_string();
+            prop_assert!(!shown.contains("SECRET"), "{}", shown);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Keys and accounts as operators change them: the store first, memory at once after it. The admin socket and the offline CLI
+//! both work through this.
+
+mod accounts;
+mod keys;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::{Clock, Timestamp};
+use crate::keys::index::KeyIndex;
+use crate::keys::record::KeyRecord;
+use crate::keys::{ApiKey, KeyHasher, KeyId};
+use crate::store::records::AccountRecord;
+use crate::store::{Change, Store, StoreError};
+use crate::upstream::AccountId;
+use crate::upstream::session::Sessions;
+
+/// Longest name, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+/// Most keys in one call.
+const MAX_BULK: u32 = 1_000_000;
+
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Name.
+    pub name: String,
+    /// Account.
+    pub account: AccountId,
+    /// Expiry.
+    pub expires_at: Option<Timestamp>,
+    /// Active from the start.
+    pub is_active: bool,
+    /// Who makes it.
+    pub created_by: String,
+}
+
+/// Changes to a key; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPatch {
+    /// New name.
+    pub name: Option<String>,
+    /// New account.
+    pub account: Option<AccountId>,
+    /// New expiry; `Some(None)`: never.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// Enable or disable.
+    pub is_active: Option<bool>,
+}
+
+/// A key that was just made, or whose secret was: the only moment at which its text exists.
+#[derive(Debug)]
+pub struct Created {
+    /// The record.
+    pub record: KeyRecord,
+    /// The key.
+    pub key: ApiKey,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There is no such key.
+    #[error("there is no key {0}")]
+    NoKey(KeyId),
+    /// There is no such account.
+    #[error("there is no such account")]
+    NoAccount,
+    /// A revoked key stays revoked.
+    #[error("key {0} was revoked, which is final")]
+    Revoked(KeyId),
+    /// A value is out of range.
+    #[error("{0}")]
+    Invalid(String),
+    /// The account's name is taken.
+    #[error("there is an account {0} already")]
+    AccountExists(String),
+    /// Keys still act for the account.
+    #[error("{keys} keys still act for {account}; revoke them first, or say that they shall be revoked with it")]
+    AccountInUse {
+        /// upstream/name.
+        account: String,
+        /// How many.
+        keys: usize,
+    },
+    /// A key is refused from now on, but the store failed: a restart before it recovers could bring the key back.
+    #[error("done for now, but not yet durable, and tried again with the next change: {0}")]
+    NotDurable(StoreError),
+    /// The store failed, and nothing has changed in memory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Who must hear of changed accounts and dead keys: the holder of the upstream sessions. Called after the store has it (for a
+/// revoked key: as soon as it is refused).
+pub trait AccountListener: Send + Sync {
+    /// An account was added or changed.
+    fn account_changed(&self, record: AccountRecord);
+    /// An account is gone.
+    fn account_removed(&self, id: AccountId);
+    /// A key of an account was revoked.
+    fn key_removed(&self, account: AccountId, key: KeyId);
+}
+
+impl AccountListener for Sessions {
+    fn account_changed(&self, record: AccountRecord) {
+        self.put_account(record);
+    }
+
+    fn account_removed(&self, id: AccountId) {
+        self.remove_account(id);
+    }
+
+    fn key_removed(&self, account: AccountId, key: KeyId) {
+        self.remove_key(account, key);
+    }
+}
+
+/// Keys of which the store may say something else than memory, since a commit of theirs failed; the value is what memory says. Each
+/// later commit carries them along, until one succeeds.
+type Unsettled = BTreeMap<KeyId, KeyRecord>;
+
+/// The one writer. Blocking: its callers are on threads that may block.
+///
+/// What takes rights away holds in memory before it is written, and goes on holding when writing fails. What gives rights is
+/// written first and holds only then.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    hasher: KeyHasher,
+    index: Arc<KeyIndex>,
+    listener: Arc<dyn AccountListener>,
+    clock: Arc<dyn Clock>,
+    /// Held during each change, so that changes come one after the other.
+    writer: Mutex<Unsettled>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Over a store and what was loaded from it.
+    pub fn new(
+        store: Arc<dyn Store>,
+        hasher: KeyHasher,
+        index: Arc<KeyIndex>,
+        listener: Arc<dyn AccountListener>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, hasher, index, listener, clock, writer: Mutex::new(Unsettled::new()) }
+    }
+
+    /// How many keys memory treats otherwise than the store might: above zero, a revocation is not durable yet.
+    pub fn unsettled(&self) -> usize {
+        self.writer().len()
+    }
+
+    /// Writes what an earlier failure left unwritten. To be called now and then while [`Registry::unsettled`] is above zero.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it fails again.
+    pub fn retry_unsettled(&self) -> Result<(), StoreError> {
+        self.settle(&mut self.writer())
+    }
+
+    fn settle(&self, unsettled: &mut Unsettled) -> Result<(), StoreError> {
+        if unsettled.is_empty() { Ok(()) } else { self.commit(unsettled, Vec::new()) }
+    }
+
+    /// Commits changes together with what is unsettled.
+    fn commit(&self, unsettled: &mut Unsettled, mut changes: Vec<Change>) -> Result<(), StoreError> {
+        // In front: a change of the same key comes later and counts.
+        changes.splice(0..0, unsettled.values().cloned().map(Change::PutKey));
+        self.store.commit(changes)?;
+        unsettled.clear();
+        Ok(())
+    }
+
+    /// A key as memory has it.
+    fn key_now(&self, unsettled: &Unsettled, id: KeyId) -> Result<KeyRecord, RegistryError> {
+        match unsettled.get(&id) {
+            Some(record) => Ok(record.clone()),
+            None => self.store.key(id)?.ok_or(RegistryError::NoKey(id)),
+        }
+    }
+
+    fn living_key(&self, unsettled: &Unsettled, id: KeyId) -> Result<KeyRecord, RegistryError> {
+        let record = self.key_now(unsettled, id)?;
+        if record.revoked_at.is_some() { Err(RegistryError::Revoked(id)) } else { Ok(record) }
+    }
+
+    fn account(&self, id: AccountId) -> Result<AccountRecord, RegistryError> {
+        self.store.accounts()?.into_iter().find(|account| account.id == id).ok_or(RegistryError::NoAccount)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Unsettled> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn revoked(record: &KeyRecord, now: Timestamp) -> KeyRecord {
+    KeyRecord { revoked_at: Some(now), updated_at: now, previous: None, ..record.clone() }
+}
+
+/// Names are 1 to 200 bytes and hold no control characters: they stand in logs and in terminals.
+fn check_text(what: &str, text: &str) -> Result<(), RegistryError> {
+    if !(1..=MAX_NAME_BYTES).contains(&text.len()) {
+        return Err(RegistryError::Invalid(format!("the {what} must have 1 to {MAX_NAME_BYTES} bytes, not {}", text.len())));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(RegistryError::Invalid(format!("the {what} must not hold control characters")));
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The accept loop: nothing that a client does, and no shortage of descriptors, ends it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::gateway::Worker;
+use crate::server::connection::{self, Connection};
+use crate::server::listener::Listener;
+
+/// How long to wait when descriptors or memory have run out.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Accepts until stopping begins.
+pub(crate) async fn run((socket, listener): (TcpListener, Listener), worker: Rc<Worker>) {
+    let listener = Rc::new(listener);
+    let stop = worker.tasks().stop().clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = stop.begun() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => begin(stream, peer, &listener, &worker),
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections; trying again shortly");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+fn begin(stream: TcpStream, peer: SocketAddr, listener: &Rc<Listener>, worker: &Rc<Worker>) {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let settings = worker.gateway().settings();
+    let exempt = peer.ip().is_loopback() || settings.trusted_proxies.iter().any(|net| net.contains(&peer.ip()));
+    let limits =
+        Limits { all: settings.limits.max_connections, per_address: if exempt { 0 } else { settings.limits.max_connections_per_address } };
+    let Some(slot) = Slot::take(worker.gateway().connections(), peer.ip(), limits) else {
+        tracing::debug!(client = %peer.ip(), "connection refused: too many are open");
+        return;
+    };
+    let _ = stream.set_nodelay(true);
+    connection::serve(Connection { stream, peer, slot }, Rc::clone(listener), Rc::clone(worker));
+}
+
+/// Errors of `accept` that concern the connection that was to be accepted and not the socket.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// Open connections, counted over all cores. Touched when a connection opens and closes, never by a request.
+#[derive(Debug, Default)]
+pub struct Connections {
+    all: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    all: usize,
+    per_address: usize,
+}
+
+/// One connection's place in the count.
+#[derive(Debug)]
+pub struct Slot {
+    connections: Arc<Connections>,
+    address: Option<IpAddr>,
+}
+
+impl Slot {
+    fn take(connections: &Arc<Connections>, address: IpAddr, limits: Limits) -> Option<Self> {
+        let before = connections.all.fetch_add(1, Ordering::Relaxed);
+        let mut slot = Self { connections: Arc::clone(connections), address: None };
+        if limits.all != 0 && before >= limits.all {
+            return None;
+        }
+        if limits.per_address != 0 {
+            let address = counted_address(address);
+            let mut by_address = connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = by_address.entry(address).or_insert(0);
+            if *count >= limits.per_address {
+                return None;
+            }
+            *count += 1;
+            slot.address = Some(address);
+        }
+        Some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.all.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = self.address {
+            let mut by_address = self.connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = by_address.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    by_address.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+/// A home has one IPv6 /64 and as many addresses in it as it likes.
+fn counted_address(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_all_places_and_gets_them_back() {
+        let connections = Arc::new(Connections::default());
+        let limits = Limits { all: 10, per_address: 2 };
+        let address: IpAddr = "192.0.2.7".parse().expect("address");
+        let held: Vec<_> = (0..2).filter_map(|_| Slot::take(&connections, address, limits)).collect();
+        assert_eq!(held.len(), 2);
+        assert!(Slot::take(&connections, address, limits).is_none());
+        assert!(Slot::take(&connections, "192.0.2.8".parse().expect("address"), limits).is_some());
+        drop(held);
+        assert!(Slot::take(&connections, address, limits).is_some());
+        assert_eq!(connections.all.load(Ordering::Relaxed), 0);
+        assert!(connections.by_address.lock().expect("lock").is_empty());
+    }
+
+    #[test]
+    fn all_addresses_of_one_ipv6_network_count_as_one() {
+        let connections = Arc::new(Connections::default());
+        let limits = Limits { all: 0, per_address: 1 };
+        let _held = Slot::take(&connections, "2001:db8:1:2::1".parse().expect("address"), limits).expect("free");
+        assert!(Slot::take(&connections, "2001:db8:1:2:ffff::9".parse().expect("address"), limits).is_none());
+        assert!(Slot::take(&connections, "2001:db8:1:3::1".parse().expect("address"), limits).is_some());
+    }
+}

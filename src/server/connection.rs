@@ -1,0 +1,342 @@
+//! One client connection: handshake, HTTP/1.1 or HTTP/2, and the patience that hyper does not have.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::server::TlsStream;
+
+use crate::config::Limits;
+use crate::forward::body::GatewayBody;
+use crate::forward::forwarded;
+use crate::gateway::Worker;
+use crate::server::accept::Slot;
+use crate::server::drain::{Stop, Tasks};
+use crate::server::listener::Listener;
+use crate::upstream::UpstreamName;
+
+/// A connection that was just accepted.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) slot: Slot,
+}
+
+/// What requests of a connection have in common.
+#[derive(Debug)]
+pub struct Peer {
+    /// The other end of the socket.
+    pub address: SocketAddr,
+    /// Its IP address as a header value, made once.
+    pub header: HeaderValue,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+    /// The upstream of the listener, where it has its own.
+    pub upstream: Option<UpstreamName>,
+    running: Cell<u32>,
+    begun: Cell<u64>,
+}
+
+/// A request under way, until the last byte of its answer is handed over.
+#[derive(Debug)]
+pub struct Busy(Rc<Peer>);
+
+impl Busy {
+    fn begin(peer: &Rc<Peer>) -> Self {
+        peer.running.set(peer.running.get() + 1);
+        peer.begun.set(peer.begun.get() + 1);
+        Self(Rc::clone(peer))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get().saturating_sub(1));
+    }
+}
+
+/// A client's socket, plain or encrypted, that counts whether bytes move.
+#[derive(Debug)]
+pub struct ClientIo {
+    transport: Transport,
+    moved: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientIo {
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(result, Poll::Ready(Ok(_))) {
+            // One core alone writes it; a plain store is enough.
+            self.moved.store(self.moved.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let result = match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        self.note(result)
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        self.note(result)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let result = match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        self.note(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Serves a connection in tasks of its own.
+pub(crate) fn serve(connection: Connection, listener: Rc<Listener>, worker: Rc<Worker>) {
+    let tasks = worker.tasks().clone();
+    match listener.tls.clone() {
+        None => {
+            let transport = Transport::Plain(connection.stream);
+            tasks.spawn_local(http1(Open { transport, peer: connection.peer, slot: connection.slot, listener, worker }));
+        }
+        Some(acceptor) => {
+            // The handshake is a task of its own, so that what it needs does not stay for the life of the connection.
+            let spawner = tasks.clone();
+            tasks.spawn_local(async move {
+                let limit = worker.gateway().settings().limits.header_timeout;
+                let handshake = tokio::time::timeout(limit, acceptor.inner().accept(connection.stream)).await;
+                let Ok(Ok(stream)) = handshake else {
+                    tracing::debug!(client = %connection.peer.ip(), "no TLS handshake");
+                    return;
+                };
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let transport = Transport::Tls(Box::new(stream));
+                let open = Open { transport, peer: connection.peer, slot: connection.slot, listener, worker };
+                if is_http2 {
+                    spawner.spawn_local(http2(open))
+                } else {
+                    spawner.spawn_local(http1(open))
+                };
+            });
+        }
+    }
+}
+
+struct Open {
+    transport: Transport,
+    peer: SocketAddr,
+    slot: Slot,
+    listener: Rc<Listener>,
+    worker: Rc<Worker>,
+}
+
+impl Open {
+    fn into_parts(self) -> (TokioIo<ClientIo>, Rc<Peer>, Guard, Rc<Worker>) {
+        let moved = Arc::new(AtomicU64::new(0));
+        let peer = Rc::new(Peer {
+            address: self.peer,
+            header: forwarded::address_value(self.peer.ip()),
+            is_tls: matches!(self.transport, Transport::Tls(_)),
+            upstream: self.listener.upstream.clone(),
+            running: Cell::new(0),
+            begun: Cell::new(0),
+        });
+        let io = TokioIo::new(ClientIo { transport: self.transport, moved: Arc::clone(&moved) });
+        let guard = Guard::new(Rc::clone(&peer), moved, self.worker.gateway().settings().limits.clone(), self.slot);
+        (io, peer, guard, self.worker)
+    }
+}
+
+async fn http1(open: Open) {
+    let (io, peer, guard, worker) = open.into_parts();
+    let stop = worker.tasks().stop().clone();
+    let limits = &guard.limits;
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(limits.max_header_bytes);
+    if limits.max_headers != HYPER_MAX_HEADERS {
+        builder.max_headers(limits.max_headers);
+    }
+    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
+    let connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
+    guarded(connection, guard, stop, |connection| connection.graceful_shutdown()).await;
+}
+
+async fn http2(open: Open) {
+    let (io, peer, guard, worker) = open.into_parts();
+    let stop = worker.tasks().stop().clone();
+    let mut builder = http2::Builder::new(OnThisCore(worker.tasks().clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(guard.limits.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
+    let connection = Box::pin(builder.serve_connection(io, service));
+    guarded(connection, guard, stop, |connection| connection.graceful_shutdown()).await;
+}
+
+/// hyper's own default, for which it needs no allocation.
+const HYPER_MAX_HEADERS: usize = 100;
+const MAX_STREAMS: u32 = 100;
+/// What a client may send before it is acknowledged, per upload and per connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+async fn answer(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<GatewayBody>, Infallible> {
+    let busy = Busy::begin(&peer);
+    let mut response = worker.serve(&peer, request).await;
+    response.body_mut().until_sent(busy);
+    Ok(response)
+}
+
+/// Runs HTTP/2 streams on the connection's core.
+#[derive(Clone)]
+struct OnThisCore(Tasks);
+
+impl<F> hyper::rt::Executor<F> for OnThisCore
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn_local(future);
+    }
+}
+
+/// Drives a connection until it ends, loses patience, or everything stops.
+async fn guarded<C, E>(mut connection: Pin<Box<C>>, mut guard: Guard, stop: Stop, shut_down: fn(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut timer = std::pin::pin!(sleep(guard.look_every));
+    let mut stopping = std::pin::pin!(stop.begun());
+    let mut has_stopped = false;
+    let ended = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            if !has_stopped && stopping.as_mut().poll(cx).is_ready() {
+                has_stopped = true;
+                shut_down(connection.as_mut());
+                continue;
+            }
+            ready!(timer.as_mut().poll(cx));
+            if guard.has_lost_patience(timer.deadline()) {
+                return Poll::Ready(None);
+            }
+            let next = timer.deadline() + guard.look_every;
+            timer.as_mut().reset(next);
+        }
+    })
+    .await;
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(client = %guard.peer.address.ip(), %error, "connection ended"),
+        None => tracing::debug!(client = %guard.peer.address.ip(), "connection closed: the client took too long"),
+    }
+}
+
+/// Patience with a client. It looks at coarse intervals instead of setting timers per request: a limit is noticed between once and
+/// twice its time.
+struct Guard {
+    peer: Rc<Peer>,
+    moved: Arc<AtomicU64>,
+    limits: Limits,
+    look_every: Duration,
+    seen: Seen,
+    _slot: Slot,
+}
+
+struct Seen {
+    moved: u64,
+    begun: u64,
+    running: bool,
+    /// Since when nothing of what the current state waits for has happened.
+    since: Instant,
+}
+
+impl Guard {
+    #[expect(clippy::disallowed_methods, reason = "measures the same monotonic time as the timer that asks")]
+    fn new(peer: Rc<Peer>, moved: Arc<AtomicU64>, limits: Limits, slot: Slot) -> Self {
+        let look_every = limits.header_timeout.min(limits.keep_alive_timeout).min(limits.idle_timeout);
+        Self { peer, moved, limits, look_every, seen: Seen { moved: 0, begun: 0, running: false, since: Instant::now() }, _slot: slot }
+    }
+
+    fn has_lost_patience(&mut self, now: Instant) -> bool {
+        let (moved, begun, running) = (self.moved.load(Ordering::Relaxed), self.peer.begun.get(), self.peer.running.get() > 0);
+        let seen = &mut self.seen;
+        let has_moved = moved != seen.moved;
+        let is_same_state = begun == seen.begun && running == seen.running;
+        let limit = match (running, begun, has_moved) {
+            // A request is served: any byte in either direction is a sign of life.
+            (true, _, true) => {
+                seen.since = now;
+                self.limits.idle_timeout
+            }
+            (true, _, false) => self.limits.idle_timeout,
+            // No request yet, or a next one that began and does not end: bytes are no excuse.
+            (false, 0, _) | (false, _, true) => self.limits.header_timeout,
+            (false, _, false) => self.limits.keep_alive_timeout,
+        };
+        if !is_same_state {
+            seen.since = now;
+        }
+        (seen.moved, seen.begun, seen.running) = (moved, begun, running);
+        now.duration_since(seen.since) >= limit
+    }
+}

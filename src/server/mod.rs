@@ -1,0 +1,125 @@
+//! Listeners and cores: one current-thread runtime per core, each with its own listening sockets (`SO_REUSEPORT`), its own connections
+//! and its own pool of upstream connections. Nothing on the request path is shared but what is read only.
+
+pub mod accept;
+pub mod connection;
+pub mod drain;
+pub mod listener;
+pub mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::gateway::{Gateway, Worker};
+use crate::server::drain::{Stop, Tasks};
+use crate::server::listener::Bound;
+use crate::upstream::client::Pool;
+
+/// How often a core closes idle upstream connections.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    threads: Vec<std::thread::JoinHandle<()>>,
+    /// Where it listens, in the order of the configuration: the ports are known now where 0 was asked for.
+    pub addresses: Vec<SocketAddr>,
+    stop: Stop,
+}
+
+impl Server {
+    /// Binds every address and starts `threads` cores.
+    ///
+    /// # Errors
+    /// When an address cannot be bound or a thread cannot be started; nothing runs then.
+    pub fn start(listeners: Vec<listener::Listener>, gateway: Arc<Gateway>, threads: usize) -> Result<Self, listener::BindError> {
+        let threads = threads.max(1);
+        let mut per_core: Vec<Vec<Bound>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for listener in listeners {
+            let bound = listener::bind(&listener, threads)?;
+            addresses.push(bound.first().map_or(listener.address, |bound| bound.address));
+            for (core, bound) in per_core.iter_mut().zip(bound) {
+                core.push(bound);
+            }
+        }
+        let stop = Stop::new();
+        let mut server = Self { threads: Vec::new(), addresses, stop };
+        for (number, bound) in per_core.into_iter().enumerate() {
+            let (gateway, stop) = (Arc::clone(&gateway), server.stop.clone());
+            let spawned = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || run_core(bound, gateway, stop));
+            match spawned {
+                Ok(thread) => server.threads.push(thread),
+                Err(source) => {
+                    server.stop.finish();
+                    return Err(listener::BindError::Thread { source });
+                }
+            }
+        }
+        Ok(server)
+    }
+
+    /// The two stages of stopping it.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Takes nothing new, waits for what runs until `drain` is over, cuts the rest, and joins the threads. Blocks.
+    pub fn shut_down(self, drain: Duration) {
+        self.stop.begin();
+        let (done, ended) = std::sync::mpsc::channel::<()>();
+        let stop = self.stop.clone();
+        let timer = std::thread::spawn(move || {
+            // Either all cores have ended (the sender is dropped) or time is up.
+            let _ = ended.recv_timeout(drain);
+            stop.finish();
+        });
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        drop(done);
+        let _ = timer.join();
+    }
+}
+
+fn run_core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a core cannot start");
+            return;
+        }
+    };
+    runtime.block_on(async move {
+        if let Err(error) = core(listeners, gateway, stop).await {
+            tracing::error!(%error, "a core cannot listen");
+        }
+    });
+}
+
+async fn core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) -> io::Result<()> {
+    let tasks = Tasks::new(stop.clone());
+    let pool = Pool::new(tasks.clone(), Arc::clone(gateway.clock()));
+    let worker = Worker::new(gateway, std::rc::Rc::clone(&pool), tasks.clone());
+    for bound in listeners {
+        let listener = bound.into_tokio()?;
+        tasks.spawn_local(accept::run(listener, std::rc::Rc::clone(&worker)));
+    }
+    let reaper = async {
+        loop {
+            tokio::time::sleep(REAP_EVERY).await;
+            pool.reap();
+        }
+    };
+    tokio::select! {
+        () = reaper => {}
+        () = stop.begun() => {}
+    }
+    pool.clear();
+    tasks.ended().await;
+    Ok(())
+}

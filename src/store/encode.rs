@@ -1,0 +1,359 @@
+//! The bytes of a record: one version byte, then JSON; and the fixed binary form of index entries, of which a million must load
+//! within a second.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::keys::record::{IndexEntry, KeyRecord};
+use crate::keys::{KeyDigest, KeyId};
+use crate::secret::Secret;
+use crate::store::records::{AccountRecord, SessionRecord};
+use crate::store::seal::{Place, SealError, Sealer};
+use crate::upstream::session::SessionId;
+use crate::upstream::{AccountId, Credential, UpstreamName};
+
+pub(super) const ACCOUNTS: &str = "accounts";
+pub(super) const SESSIONS: &str = "sessions";
+
+/// Lifts a record from one version to the next.
+type Upgrade = fn(Value) -> Result<Value, serde_json::Error>;
+
+/// A record's form: which version is written, and how older ones become it.
+pub(super) struct Format {
+    /// Version of the oldest records that are still read.
+    oldest: u8,
+    /// `upgrades[i]` lifts version `oldest + i` to the next one.
+    upgrades: &'static [Upgrade],
+}
+
+pub(super) const KEY_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
+const ACCOUNT_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
+const SESSION_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// No bytes.
+    #[error("a record is empty")]
+    Empty,
+    /// A later keygate wrote it.
+    #[error("a record of version {0} comes from a newer keygate; use that one, or restore a backup of before the update")]
+    Newer(u8),
+    /// An earlier keygate than any wrote it.
+    #[error("a record has the unknown version {0}")]
+    Unknown(u8),
+    /// Not the form that its version has.
+    #[error("a record is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    /// An index entry of the wrong length.
+    #[error("an index entry is damaged")]
+    Entry,
+    /// A sealed field.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl Format {
+    fn current(&self) -> u8 {
+        self.oldest.saturating_add(u8::try_from(self.upgrades.len()).unwrap_or(u8::MAX))
+    }
+
+    /// Writes a record in the current version.
+    pub(super) fn encode<T: Serialize>(&self, record: &T) -> Result<Vec<u8>, RecordError> {
+        let mut bytes = vec![self.current()];
+        serde_json::to_writer(&mut bytes, record)?;
+        Ok(bytes)
+    }
+
+    /// Reads a record of any known version.
+    pub(super) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, RecordError> {
+        let (&version, json) = bytes.split_first().ok_or(RecordError::Empty)?;
+        if version == self.current() {
+            return Ok(serde_json::from_slice(json)?);
+        }
+        if version > self.current() {
+            return Err(RecordError::Newer(version));
+        }
+        let first = version.checked_sub(self.oldest).ok_or(RecordError::Unknown(version))?;
+        let lifted = self.upgrades[usize::from(first)..].iter().try_fold(serde_json::from_slice(json)?, |value, upgrade| upgrade(value))?;
+        Ok(serde_json::from_value(lifted)?)
+    }
+}
+
+/// A key's record from its bytes.
+pub(super) fn decode_key(bytes: &[u8]) -> Result<KeyRecord, RecordError> {
+    KEY_FORMAT.decode(bytes)
+}
+
+/// Bytes before the name in an index entry: id, account, expiry, flags; integers little-endian.
+const ENTRY_HEAD: usize = 8 + 4 + 8 + 1;
+
+/// The value of the index table; its key is the digest.
+pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ENTRY_HEAD + entry.name.len());
+    bytes.extend_from_slice(&entry.id.as_u64().to_le_bytes());
+    bytes.extend_from_slice(&entry.account.0.to_le_bytes());
+    bytes.extend_from_slice(&entry.expires_at.as_millis().to_le_bytes());
+    bytes.push(u8::from(entry.is_active));
+    bytes.extend_from_slice(entry.name.as_bytes());
+    bytes
+}
+
+/// Reads what [`encode_entry`] wrote.
+pub(super) fn decode_entry(digest: [u8; 32], bytes: &[u8]) -> Result<IndexEntry, RecordError> {
+    let (id, rest) = bytes.split_first_chunk::<8>().ok_or(RecordError::Entry)?;
+    let (account, rest) = rest.split_first_chunk::<4>().ok_or(RecordError::Entry)?;
+    let (expires_at, rest) = rest.split_first_chunk::<8>().ok_or(RecordError::Entry)?;
+    let (&flags, name) = rest.split_first().ok_or(RecordError::Entry)?;
+    if flags > 1 {
+        return Err(RecordError::Entry);
+    }
+    Ok(IndexEntry {
+        digest: KeyDigest::from_bytes(digest),
+        id: KeyId::from_u64(u64::from_le_bytes(*id)),
+        account: AccountId(u32::from_le_bytes(*account)),
+        expires_at: Timestamp::from_millis(i64::from_le_bytes(*expires_at)),
+        is_active: flags == 1,
+        name: std::str::from_utf8(name).map_err(|_| RecordError::Entry)?.to_owned(),
+    })
+}
+
+/// An account as it lies in the store.
+#[derive(Serialize, Deserialize)]
+struct StoredAccount {
+    id: AccountId,
+    upstream: UpstreamName,
+    name: String,
+    method: Method,
+    sealed: String,
+    device_id: String,
+    user_id: Option<String>,
+    created_at: Timestamp,
+    broken: Option<String>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Method {
+    Password,
+    Token,
+}
+
+impl StoredAccount {
+    /// The credential is bound to the upstream and the user that it is for: nobody can redirect it by altering the record.
+    fn open(self, sealer: &Sealer) -> Result<AccountRecord, RecordError> {
+        let secret = sealer.open(
+            Place {
+                table: ACCOUNTS,
+                record: &self.id.0.to_be_bytes(),
+                field: &[method_word(self.method), self.upstream.as_str().as_bytes(), self.name.as_bytes()],
+            },
+            &self.sealed,
+        )?;
+        Ok(AccountRecord {
+            id: self.id,
+            upstream: self.upstream,
+            name: self.name,
+            credential: match self.method {
+                Method::Password => Credential::Password(secret),
+                Method::Token => Credential::Token(secret),
+            },
+            device_id: self.device_id,
+            user_id: self.user_id,
+            created_at: self.created_at,
+            broken: self.broken,
+        })
+    }
+}
+
+const fn method_word(method: Method) -> &'static [u8] {
+    match method {
+        Method::Password => b"password",
+        Method::Token => b"token",
+    }
+}
+
+/// The bytes of an account, its credential sealed.
+pub(super) fn encode_account(sealer: &Sealer, account: &AccountRecord) -> Result<Vec<u8>, RecordError> {
+    let (method, secret) = match &account.credential {
+        Credential::Password(secret) => (Method::Password, secret),
+        Credential::Token(secret) => (Method::Token, secret),
+    };
+    let field = [method_word(method), account.upstream.as_str().as_bytes(), account.name.as_bytes()];
+    let place = Place { table: ACCOUNTS, record: &account.id.0.to_be_bytes(), field: &field };
+    ACCOUNT_FORMAT.encode(&StoredAccount {
+        id: account.id,
+        upstream: account.upstream.clone(),
+        name: account.name.clone(),
+        method,
+        sealed: sealer.seal(place, secret.expose().as_bytes())?,
+        device_id: account.device_id.clone(),
+        user_id: account.user_id.clone(),
+        created_at: account.created_at,
+        broken: account.broken.clone(),
+    })
+}
+
+/// An account from its bytes.
+pub(super) fn decode_account(sealer: &Sealer, bytes: &[u8]) -> Result<AccountRecord, RecordError> {
+    ACCOUNT_FORMAT.decode::<StoredAccount>(bytes)?.open(sealer)
+}
+
+/// A session as it lies in the store.
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    account: AccountId,
+    key: Option<KeyId>,
+    generation: u64,
+    token: String,
+    refresh_token: Option<String>,
+    other_secrets: Vec<String>,
+    obtained_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+/// Table key of a session: account, whether it is a key's, the key; big-endian, so that an account's sessions lie together.
+pub(super) fn session_key(id: SessionId) -> [u8; 13] {
+    let mut bytes = [0; 13];
+    bytes[..4].copy_from_slice(&id.account.0.to_be_bytes());
+    if let Some(key) = id.key {
+        bytes[4] = 1;
+        bytes[5..].copy_from_slice(&key.as_u64().to_be_bytes());
+    }
+    bytes
+}
+
+/// First and last table key that an account's sessions can have.
+pub(super) fn session_range(account: AccountId) -> ([u8; 13], [u8; 13]) {
+    let (mut first, mut last) = ([0; 13], [0xff; 13]);
+    first[..4].copy_from_slice(&account.0.to_be_bytes());
+    last[..4].copy_from_slice(&account.0.to_be_bytes());
+    (first, last)
+}
+
+/// The bytes of a session, its tokens sealed.
+pub(super) fn encode_session(sealer: &Sealer, session: &SessionRecord) -> Result<Vec<u8>, RecordError> {
+    let record = session_key(session.id);
+    let generation = session.generation.to_le_bytes();
+    let seal = |field: &[u8], secret: &Secret<String>| {
+        sealer.seal(Place { table: SESSIONS, record: &record, field: &[field, &generation] }, secret.expose().as_bytes())
+    };
+    SESSION_FORMAT.encode(&StoredSession {
+        account: session.id.account,
+        key: session.id.key,
+        generation: session.generation,
+        token: seal(b"token", &session.token)?,
+        refresh_token: session.refresh_token.as_ref().map(|secret| seal(b"refresh_token", secret)).transpose()?,
+        other_secrets: session.other_secrets.iter().map(|secret| seal(b"other", secret)).collect::<Result<_, _>>()?,
+        obtained_at: session.obtained_at,
+        expires_at: session.expires_at,
+    })
+}
+
+/// A session from its bytes.
+pub(super) fn decode_session(sealer: &Sealer, bytes: &[u8]) -> Result<SessionRecord, RecordError> {
+    let stored: StoredSession = SESSION_FORMAT.decode(bytes)?;
+    let id = SessionId { account: stored.account, key: stored.key };
+    let record = session_key(id);
+    let generation = stored.generation.to_le_bytes();
+    let open = |field: &[u8], sealed: &str| sealer.open(Place { table: SESSIONS, record: &record, field: &[field, &generation] }, sealed);
+    Ok(SessionRecord {
+        id,
+        generation: stored.generation,
+        token: open(b"token", &stored.token)?,
+        refresh_token: stored.refresh_token.as_deref().map(|sealed| open(b"refresh_token", sealed)).transpose()?,
+        other_secrets: stored.other_secrets.iter().map(|sealed| open(b"other", sealed)).collect::<Result<_, _>>()?,
+        obtained_at: stored.obtained_at,
+        expires_at: stored.expires_at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::seal::MasterKey;
+
+    fn sealer() -> Sealer {
+        MasterKey::parse(&"07".repeat(32).into()).expect("master key").sealer()
+    }
+
+    fn account() -> AccountRecord {
+        AccountRecord {
+            id: AccountId(3),
+            upstream: UpstreamName::new("home"),
+            name: "alice".to_owned(),
+            credential: Credential::Password("hunter2".into()),
+            device_id: "0".repeat(32),
+            user_id: None,
+            created_at: Timestamp::from_millis(1),
+            broken: None,
+        }
+    }
+
+    #[test]
+    fn an_older_record_is_lifted_to_the_current_version() {
+        let format = Format {
+            oldest: 0,
+            upgrades: &[|mut value| {
+                value["name"] = value["title"].take();
+                Ok(value)
+            }],
+        };
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let old: Named = format.decode(b"\0{\"title\":\"tv\"}").expect("lifted");
+        assert_eq!(old.name, "tv");
+        let new: Named = format.decode(b"\x01{\"name\":\"tv\"}").expect("current");
+        assert_eq!(new.name, "tv");
+        assert!(matches!(format.decode::<Named>(b"\x02{}"), Err(RecordError::Newer(2))));
+    }
+
+    #[test]
+    fn a_version_before_the_first_is_refused() {
+        assert!(matches!(decode_key(b"\0{}"), Err(RecordError::Unknown(0))));
+    }
+
+    #[test]
+    fn a_credential_does_not_open_for_another_upstream_or_user() {
+        let bytes = encode_account(&sealer(), &account()).expect("encoded");
+        assert!(decode_account(&sealer(), &bytes).is_ok());
+        let text = String::from_utf8(bytes).expect("JSON");
+        for altered in [text.replace("\"home\"", "\"evil\""), text.replace("\"alice\"", "\"mallory\""), text.replace(":3,", ":4,")] {
+            assert_ne!(altered, text);
+            assert!(matches!(decode_account(&sealer(), altered.as_bytes()), Err(RecordError::Seal(SealError::Closed))));
+        }
+    }
+
+    #[test]
+    fn an_index_entry_round_trips() {
+        let entry = IndexEntry {
+            digest: KeyDigest::from_bytes([9; 32]),
+            id: KeyId::from_u64(77),
+            account: AccountId(5),
+            expires_at: Timestamp::from_millis(-4),
+            is_active: true,
+            name: "Küche".to_owned(),
+        };
+        assert_eq!(decode_entry([9; 32], &encode_entry(&entry)).expect("decoded"), entry);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_whatever_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {
+            let mut versioned = vec![version];
+            versioned.extend_from_slice(&bytes);
+            for bytes in [&bytes, &versioned] {
+                let _ = decode_key(bytes);
+                let _ = decode_account(&sealer(), bytes);
+                let _ = decode_session(&sealer(), bytes);
+                let _ = decode_entry([0; 32], bytes);
+            }
+        }
+    }
+}

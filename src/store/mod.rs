@@ -1,0 +1,149 @@
+//! Where keys, accounts and sessions outlive the process. Never touched while a request waits.
+
+mod encode;
+mod files;
+pub mod memory;
+pub mod records;
+pub mod redb;
+pub mod seal;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::source::SecretSource;
+use crate::keys::record::{IndexEntry, KeyRecord};
+use crate::keys::{KeyHasher, KeyId};
+use crate::store::records::{AccountRecord, SessionRecord};
+use crate::store::redb::RedbStore;
+use crate::store::seal::{MasterKey, MasterKeyText};
+use crate::upstream::AccountId;
+use crate::upstream::session::SessionId;
+
+/// One change. A list of them is committed in one transaction: all or none.
+#[derive(Debug)]
+pub enum Change {
+    /// Writes a key's record and its index entries (current and, while it lasts, previous secret); a revoked key keeps its
+    /// record as a tombstone and loses its index entries.
+    PutKey(KeyRecord),
+    /// Writes an account.
+    PutAccount(AccountRecord),
+    /// Removes an account and all its sessions. Its keys must have been revoked in the same transaction or before.
+    RemoveAccount(AccountId),
+    /// Writes a session.
+    PutSession(SessionRecord),
+    /// Removes a session.
+    RemoveSession(SessionId),
+}
+
+/// The store's contract. Blocking: call it from a thread that may block.
+///
+/// Every backend passes `tests/it/store_conformance.rs`.
+pub trait Store: Send + Sync {
+    /// Calls `visit` once per index entry, in any order, and returns how many there were. `capacity` is called first with the
+    /// number to come, so that the caller can reserve.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn load_index(&self, capacity: &mut dyn FnMut(usize), visit: &mut dyn FnMut(IndexEntry)) -> Result<usize, StoreError>;
+
+    /// The number that the next new account takes: above every number that was ever written, removed accounts included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn next_account(&self) -> Result<AccountId, StoreError>;
+
+    /// All accounts, with their credentials unsealed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn accounts(&self) -> Result<Vec<AccountRecord>, StoreError>;
+
+    /// All sessions, unsealed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn sessions(&self) -> Result<Vec<SessionRecord>, StoreError>;
+
+    /// One key's record, tombstones included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// Calls `visit` for every key's record, tombstones included, oldest id first, until it returns `false`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn visit_keys(&self, visit: &mut dyn FnMut(KeyRecord) -> bool) -> Result<(), StoreError>;
+
+    /// Writes the changes in one durable transaction. An error means *unknown*, not *no*: the caller re-reads before it
+    /// tells anybody that nothing happened.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError>;
+}
+
+/// An opened store and what comes with its master key.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Arc<RedbStore>,
+    /// Hashes keys as this store has them.
+    pub hasher: KeyHasher,
+    /// Whether it was made just now.
+    pub is_new: bool,
+    /// A sentence for the operator about the master key's source.
+    pub warning: Option<String>,
+}
+
+/// Opens the store, or makes it where there is none. `text` is what `source` holds.
+///
+/// # Errors
+/// [`StoreError`]; whatever was refused is left as it was.
+pub fn open(path: &Path, source: &SecretSource, text: &MasterKeyText) -> Result<Opened, StoreError> {
+    if matches!(source, SecretSource::File(key_path) if key_path == path) {
+        return Err(StoreError::MasterKey(format!("the master key and the store cannot be one file: {}", path.display())));
+    }
+    let is_new = match std::fs::symlink_metadata(path) {
+        Ok(_) => false,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(files::io_error("read", path)(error)),
+    };
+    let (master, warning) = MasterKey::obtain(source, text, !is_new)?;
+    let store =
+        if is_new { RedbStore::create(path, &master, redb::CACHE_BYTES)? } else { RedbStore::open(path, &master, redb::CACHE_BYTES)? };
+    Ok(Opened { store: Arc::new(store), hasher: master.hasher(), is_new, warning })
+}
+
+/// What can be wrong with a store. The texts are for operators: they say what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The file is not a keygate store, is damaged, or comes from a newer keygate.
+    #[error("{}: {problem}", path.display())]
+    Unusable {
+        /// The store's file.
+        path: PathBuf,
+        /// One sentence, and what to do.
+        problem: String,
+    },
+    /// The master key is missing, malformed or of another store.
+    #[error("{0}")]
+    MasterKey(String),
+    /// Reading or writing failed.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// "read", "write", "create", …
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,46 @@
+//! The stored forms of accounts and sessions. Keys have theirs in [`crate::keys::record`].
+
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+use crate::upstream::session::SessionId;
+use crate::upstream::{AccountId, Credential, UpstreamName};
+
+/// One user of one upstream that keys can act for.
+#[derive(Clone, Debug)]
+pub struct AccountRecord {
+    /// Number, never reused.
+    pub id: AccountId,
+    /// The upstream it lives on.
+    pub upstream: UpstreamName,
+    /// The operator's name of it, unique per upstream; for `password` accounts the upstream's user name.
+    pub name: String,
+    /// How to prove to be it. Sealed at rest.
+    pub credential: Credential,
+    /// 32 hex digits, made once: the upstream's device lists and session caps hang on it.
+    pub device_id: String,
+    /// The upstream's id of the user, once known. A login that answers with another one is refused.
+    pub user_id: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// Why keygate stopped logging in, if it did: a refused password. Cleared by a new credential or `accounts login`.
+    pub broken: Option<String>,
+}
+
+/// What the upstream gave for an account, or for one key of it. Tokens are sealed at rest.
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    /// Whose it is.
+    pub id: SessionId,
+    /// Counts up with every login or renewal of this session.
+    pub generation: u64,
+    /// The session token.
+    pub token: Secret<String>,
+    /// The refresh token that is to be used next.
+    pub refresh_token: Option<Secret<String>>,
+    /// Further credentials learnt from the answer, for the scrubber.
+    pub other_secrets: Vec<Secret<String>>,
+    /// When the token was obtained, by our clock.
+    pub obtained_at: Timestamp,
+    /// When it dies, by our clock; `None`: not by time.
+    pub expires_at: Option<Timestamp>,
+}

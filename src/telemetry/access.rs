@@ -1,0 +1,33 @@
+//! The access line: one event per request, when its last byte went. No secret has a way into it: a path without its query, ids,
+//! names, numbers.
+
+use std::time::Duration;
+
+use crate::gateway::trail::Trail;
+use crate::redact::{LoggedPath, Redacted};
+
+/// Writes one line.
+pub fn write(trail: &Trail, duration: Duration) {
+    let path = trail.target.as_ref().map_or("*", |target| target.as_str());
+    let key_id = trail.key.as_ref().map(|key| tracing::field::display(key.id()));
+    let key_name = trail.key.as_ref().map(|key| key.name());
+    let account = trail.account.as_ref().map(|account| account.name.as_str());
+    let upstream = trail.upstream.as_ref().map(|name| name.as_str());
+    let carrier = trail.carrier.map(|carrier| carrier.as_str());
+    let status = trail.status.map_or(499, |status| status.as_u16());
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let path = LoggedPath(path);
+    let (client, method) = (trail.client, trail.method.as_str());
+    match &trail.refusal {
+        None => tracing::info!(
+            target: "keygate::access",
+            %client, method, %path, status, upstream, account, key_id, key_name, carrier,
+            bytes_in = trail.bytes_in, bytes_out = trail.bytes_out, duration_ms, complete = trail.complete, "request"
+        ),
+        Some((kind, reason)) => tracing::warn!(
+            target: "keygate::access",
+            %client, method, %path, status, upstream, account, key_id, key_name, carrier,
+            refusal = kind, reason = %Redacted(reason), duration_ms, "refused"
+        ),
+    }
+}

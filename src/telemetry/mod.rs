@@ -1,0 +1,66 @@
+//! Logging: one subscriber for the program, one line per request.
+
+pub mod access;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Log, LogFormat};
+
+/// Keeps the writer alive; lines still queued are written when it is dropped.
+#[derive(Debug)]
+pub struct Guard(#[expect(dead_code, reason = "held for its drop")] tracing_appender::non_blocking::WorkerGuard);
+
+/// What is wrong with the logging settings.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `log.level`.
+    #[error("log.level \"{level}\" is not a level or filter: {source}")]
+    Level {
+        /// As configured.
+        level: String,
+        /// Cause.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// There is a subscriber already.
+    #[error("logging is set up already")]
+    Twice,
+}
+
+/// Lines that wait for a slow reader of the log before writers have to wait too.
+const QUEUED_LINES: usize = 16_384;
+
+/// Sets logging up. Lines go to standard error through a thread of their own, so that a slow journal does not hold requests up.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn start(log: &Log) -> Result<Guard, TelemetryError> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Level { level: log.level.clone(), source })?;
+    let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .lossy(false)
+        .buffered_lines_limit(QUEUED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false).with_timer(UtcTime);
+    let result = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    };
+    result.map_err(|_| TelemetryError::Twice)?;
+    Ok(Guard(guard))
+}
+
+struct UtcTime;
+
+impl FormatTime for UtcTime {
+    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        let millis = SystemClock::new().now().as_millis();
+        match jiff::Timestamp::from_millisecond(millis) {
+            Ok(time) => write!(writer, "{time:.3}"),
+            Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The upstream as the forwarder sees it: an address, and a pool of connections per core.
+//!
+//! The pool is keygate's own, over `hyper::client::conn::http1`: partitioned by session, so that a connection never carries two
+//! accounts' requests, and owned by one core, so that it needs no lock. A connection goes back only after a complete answer, and is
+//! dropped on any doubt.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::forward::body::RequestBody;
+use crate::server::drain::Tasks;
+use crate::upstream::dialect::Dialect;
+use crate::upstream::session::SessionId;
+use crate::upstream::{Kind, UpstreamName};
+
+/// Idle connections that one core keeps for one session.
+const IDLE_PER_SESSION: usize = 8;
+/// Idle connections that one core keeps in all.
+const IDLE_PER_CORE: usize = 256;
+
+/// One configured upstream, ready for use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The operator's name of it.
+    pub name: UpstreamName,
+    /// What it is.
+    pub kind: Kind,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// `host:port` as a Host header.
+    pub authority: HeaderValue,
+    /// `/audiobookshelf` or empty: put before every forwarded path and every call.
+    pub base_path: String,
+    /// Limits.
+    pub timeouts: Timeouts,
+    /// Whether each key has a session of its own.
+    pub session_per_key: bool,
+}
+
+/// Limits toward one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// From the end of the request to the answer's head.
+    pub response_header: Duration,
+    /// How long a pooled connection may idle; below the server's own limit.
+    pub pool_idle: Duration,
+}
+
+impl Upstream {
+    /// Its dialect.
+    pub fn dialect(&self) -> &'static dyn Dialect {
+        crate::upstream::dialect::of(self.kind)
+    }
+
+    /// `host:port`, for sentences.
+    pub fn address(&self) -> &str {
+        self.authority.to_str().unwrap_or(&self.host)
+    }
+}
+
+/// Whose connections may be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Partition {
+    /// Requests of one session.
+    Session(SessionId),
+    /// Requests without a credential.
+    Open,
+}
+
+/// Why there is no connection to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The operating system's answer.
+    #[error("cannot connect to {address}: {source}")]
+    Failed {
+        /// host:port.
+        address: String,
+        /// Cause.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("cannot connect to {address} within {seconds} s")]
+    TimedOut {
+        /// host:port.
+        address: String,
+        /// The limit.
+        seconds: u64,
+    },
+}
+
+/// A connection that one request may use.
+pub struct Lease {
+    sender: SendRequest<RequestBody>,
+    upstream: Arc<Upstream>,
+    partition: Partition,
+    pool: Rc<Pool>,
+    idle_for: Option<Duration>,
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").field("partition", &self.partition).field("idle_for", &self.idle_for).finish_non_exhaustive()
+    }
+}
+
+impl Lease {
+    /// The handle that sends.
+    pub const fn sender(&mut self) -> &mut SendRequest<RequestBody> {
+        &mut self.sender
+    }
+
+    /// How long the connection idled before; `None` for a new one.
+    pub const fn idle_for(&self) -> Option<Duration> {
+        self.idle_for
+    }
+
+    /// Gives the connection back after a complete exchange. Dropping a lease instead closes the connection.
+    pub fn give_back(self) {
+        let Self { sender, upstream, partition, pool, .. } = self;
+        if !sender.is_closed() {
+            pool.put(partition, Idle { sender, upstream, since: pool.now() });
+        }
+    }
+}
+
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    upstream: Arc<Upstream>,
+    since: Duration,
+}
+
+/// The idle connections of one core.
+pub struct Pool {
+    idle: RefCell<Shelf>,
+    tasks: Tasks,
+    clock: Arc<dyn crate::clock::Clock>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    by_partition: HashMap<(Partition, *const Upstream), Vec<Idle>>,
+    len: usize,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("idle", &self.idle.borrow().len).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// An empty pool whose connections run as `tasks`.
+    pub fn new(tasks: Tasks, clock: Arc<dyn crate::clock::Clock>) -> Rc<Self> {
+        Rc::new(Self { idle: RefCell::default(), tasks, clock })
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// An idle connection of this partition, newest first, if one is still good.
+    pub fn idle(self: &Rc<Self>, upstream: &Arc<Upstream>, partition: Partition) -> Option<Lease> {
+        let mut shelf = self.idle.borrow_mut();
+        let Shelf { by_partition, len } = &mut *shelf;
+        let stack = by_partition.get_mut(&(partition, Arc::as_ptr(upstream)))?;
+        let now = self.now();
+        while let Some(Idle { sender, upstream, since }) = stack.pop() {
+            *len -= 1;
+            let idle_for = now.saturating_sub(since);
+            if sender.is_ready() && idle_for < upstream.timeouts.pool_idle {
+                return Some(Lease { sender, upstream, partition, pool: Rc::clone(self), idle_for: Some(idle_for) });
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(self: &Rc<Self>, upstream: &Arc<Upstream>, partition: Partition) -> Result<Lease, ConnectError> {
+        let io = dial(upstream).await?;
+        let failed = |error: hyper::Error| ConnectError::Failed { address: upstream.address().to_owned(), source: io::Error::other(error) };
+        let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(failed)?;
+        self.tasks.spawn_local(async move {
+            // Its error reaches the request that was under way; on an idle connection it only means that the server hung up.
+            let _ = connection.await;
+        });
+        Ok(Lease { sender, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), idle_for: None })
+    }
+
+    /// A connection of its own for a WebSocket, never pooled.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_for_upgrade(self: &Rc<Self>, upstream: &Arc<Upstream>) -> Result<SendRequest<RequestBody>, ConnectError> {
+        let io = dial(upstream).await?;
+        let failed = |error: hyper::Error| ConnectError::Failed { address: upstream.address().to_owned(), source: io::Error::other(error) };
+        let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(failed)?;
+        self.tasks.spawn_local(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    fn put(&self, partition: Partition, idle: Idle) {
+        if self.tasks.stop().has_begun() {
+            return;
+        }
+        let mut shelf = self.idle.borrow_mut();
+        if shelf.len >= IDLE_PER_CORE {
+            shelf.drop_oldest();
+        }
+        let Shelf { by_partition, len } = &mut *shelf;
+        let stack = by_partition.entry((partition, Arc::as_ptr(&idle.upstream))).or_default();
+        if stack.len() >= IDLE_PER_SESSION {
+            stack.remove(0);
+            *len -= 1;
+        }
+        stack.push(idle);
+        *len += 1;
+    }
+
+    /// Closes what idled too long; called about once a second.
+    pub fn reap(&self) {
+        let now = self.now();
+        let mut shelf = self.idle.borrow_mut();
+        shelf.by_partition.retain(|_, stack| {
+            stack.retain(|idle| !idle.sender.is_closed() && now.saturating_sub(idle.since) < idle.upstream.timeouts.pool_idle);
+            !stack.is_empty()
+        });
+        shelf.len = shelf.by_partition.values().map(Vec::len).sum();
+    }
+
+    /// Closes every idle connection.
+    pub fn clear(&self) {
+        *self.idle.borrow_mut() = Shelf::default();
+    }
+}
+
+impl Shelf {
+    fn drop_oldest(&mut self) {
+        let oldest = self.by_partition.iter().filter_map(|(key, stack)| Some((stack.first()?.since, *key))).min_by_key(|(since, _)| *since);
+        if let Some((_, key)) = oldest
+            && let Some(stack) = self.by_partition.get_mut(&key)
+        {
+            stack.remove(0);
+            self.len -= 1;
+            if stack.is_empty() {
+                self.by_partition.remove(&key);
+            }
+        }
+    }
+}
+
+fn builder() -> http1::Builder {
+    http1::Builder::new()
+}
+
+/// A TCP connection to the upstream: all addresses of its name, one after the other, within the connect time-out.
+async fn dial(upstream: &Upstream) -> Result<TcpStream, ConnectError> {
+    let limit = upstream.timeouts.connect;
+    let connecting = TcpStream::connect((upstream.host.as_str(), upstream.port));
+    let address = || upstream.address().to_owned();
+    let io = tokio::time::timeout(limit, connecting)
+        .await
+        .map_err(|_| ConnectError::TimedOut { address: address(), seconds: limit.as_secs() })?
+        .map_err(|source| ConnectError::Failed { address: address(), source })?;
+    // Requests are small and answered at once: Nagle would only hold them back. A failure costs latency, nothing else.
+    let _ = io.set_nodelay(true);
+    Ok(io)
+}

@@ -1,0 +1,97 @@
+//! What answers at an upstream's address: which kind of server, and which version.
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+
+use crate::secret::Secret;
+use crate::upstream::Kind;
+use crate::upstream::call::{CallError, call};
+use crate::upstream::client::Upstream;
+use crate::upstream::dialect::{Answer, Call};
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// One of the three servers.
+    Server {
+        /// Which.
+        kind: Kind,
+        /// Its version, if it said so.
+        version: Option<String>,
+    },
+    /// A server that is starting (503 on everything).
+    Starting,
+    /// Something else.
+    Stranger,
+}
+
+/// Asks an address what it is, by routes that need no credential: `/System/Info/Public` (Jellyfin names itself in `ProductName`, Emby
+/// does not have that field) and `/status` (Audiobookshelf).
+///
+/// # Errors
+/// [`CallError`] when nothing answers.
+pub async fn survey(upstream: &Upstream) -> Result<Found, CallError> {
+    let public = call(upstream, question("/System/Info/Public"), None).await?;
+    if public.status == StatusCode::SERVICE_UNAVAILABLE {
+        return Ok(Found::Starting);
+    }
+    if let Some(found) = read_public_info(&public) {
+        return Ok(found);
+    }
+    let status = call(upstream, question("/status"), None).await?;
+    Ok(read_status(&status).unwrap_or(Found::Stranger))
+}
+
+fn question(path: &str) -> Call {
+    Call { method: Method::GET, path: path.to_owned(), headers: HeaderMap::new(), body: Secret::new(Vec::new()) }
+}
+
+fn json(answer: &Answer) -> Option<Value> {
+    answer.status.is_success().then(|| serde_json::from_slice(&answer.body).ok()).flatten()
+}
+
+fn read_public_info(answer: &Answer) -> Option<Found> {
+    let info = json(answer)?;
+    info.get("Id")?;
+    let version = info.get("Version").and_then(Value::as_str).map(ToOwned::to_owned);
+    let kind = match info.get("ProductName").and_then(Value::as_str) {
+        Some(name) if name.contains("Jellyfin") => Kind::Jellyfin,
+        _ => Kind::Emby,
+    };
+    Some(Found::Server { kind, version })
+}
+
+fn read_status(answer: &Answer) -> Option<Found> {
+    let status = json(answer)?;
+    (status.get("app").and_then(Value::as_str) == Some("audiobookshelf")).then(|| Found::Server {
+        kind: Kind::Audiobookshelf,
+        version: status.get("serverVersion").and_then(Value::as_str).map(ToOwned::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(body: &str) -> Answer {
+        Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.to_owned().into() }
+    }
+
+    #[test]
+    fn the_three_servers_are_told_apart_by_what_they_say_of_themselves() {
+        let jellyfin = answer(r#"{"ProductName":"Jellyfin Server","Version":"12.0.0","Id":"a"}"#);
+        let emby = answer(r#"{"Version":"4.8.11.0","Id":"b","ServerName":"home"}"#);
+        let audiobookshelf = answer(r#"{"app":"audiobookshelf","serverVersion":"2.36.0","isInit":true}"#);
+        let server = |kind, version: &str| Some(Found::Server { kind, version: Some(version.to_owned()) });
+        assert_eq!(read_public_info(&jellyfin), server(Kind::Jellyfin, "12.0.0"));
+        assert_eq!(read_public_info(&emby), server(Kind::Emby, "4.8.11.0"));
+        assert_eq!(read_public_info(&audiobookshelf), None);
+        assert_eq!(read_status(&audiobookshelf), server(Kind::Audiobookshelf, "2.36.0"));
+    }
+
+    #[test]
+    fn a_page_of_something_else_is_a_stranger() {
+        assert_eq!(read_public_info(&answer("<html>")), None);
+        assert_eq!(read_status(&answer(r#"{"app":"nextcloud"}"#)), None);
+    }
+}

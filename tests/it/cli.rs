@@ -1,0 +1,138 @@
+//! The command line against a running gateway: what scripts rely on, which is standard output and exit codes.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::admin::AdminSide;
+
+/// Runs the program with these words, separated by spaces, and nothing on standard input.
+async fn keygate(socket: &Path, words: &str) -> Output {
+    keygate_with(socket, words, "").await
+}
+
+async fn keygate_with(socket: &Path, words: &str, input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+    command.args(words.split(' ')).env("KEYGATE_SOCKET", socket).env_remove("KEYGATE_CONFIG");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let input = input.to_owned();
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().expect("the program");
+        let mut stdin = child.stdin.take().expect("standard input");
+        // A program that fails early reads nothing of it.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("its end")
+    });
+    ran.await.expect("no panic")
+}
+
+fn out(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn refused(output: &Output, code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(output.stdout.is_empty(), "a refusal prints nothing to standard output");
+    text
+}
+
+#[tokio::test]
+async fn quiet_create_prints_the_key_alone_and_it_works_at_once() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    let key = out(&keygate(&side.socket, "keys create ha --account alice -q").await);
+    assert!(side.knows(key.trim_end()));
+    assert_eq!(key.lines().count(), 1);
+    out(&keygate(&side.socket, "keys disable ha").await);
+    assert!(!side.knows(key.trim_end()));
+    out(&keygate(&side.socket, "keys enable ha").await);
+    assert!(side.knows(key.trim_end()));
+    let new = out(&keygate(&side.socket, "keys rotate ha --overlap 24h -q").await);
+    assert!(side.knows(key.trim_end()) && side.knows(new.trim_end()));
+    out(&keygate(&side.socket, "keys revoke ha --yes").await);
+    assert!(!side.knows(key.trim_end()) && !side.knows(new.trim_end()));
+}
+
+#[tokio::test]
+async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    out(&keygate(&side.socket, "keys create ha -a alice --expires 90d -q").await);
+    let table = out(&keygate(&side.socket, "keys list").await);
+    let head: Vec<&str> = table.lines().next().expect("a header").split_whitespace().collect();
+    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS"]);
+    let json: Value = serde_json::from_str(&out(&keygate(&side.socket, "keys list -o json").await)).expect("JSON");
+    assert_eq!(json, side.get("/api/api-keys").await.1);
+    let id = json["apiKeys"][0]["id"].as_str().expect("an id");
+    for name in [id, &id[6..], "ha"] {
+        let shown: Value = serde_json::from_str(&out(&keygate(&side.socket, &format!("keys show {name} -o json")).await)).expect("JSON");
+        assert_eq!(shown["apiKey"]["id"], id);
+    }
+    let plain = out(&keygate(&side.socket, "keys list -o plain").await);
+    assert_eq!(plain.trim_end().split('\t').count(), 5);
+}
+
+#[tokio::test]
+async fn many_keys_go_into_a_new_file_and_nowhere_else() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    let file = side.folder.path().join("keys.txt");
+    let words = format!("keys create tv -a alice --count 50 --out {}", file.display());
+    let said = out(&keygate(&side.socket, &words).await);
+    let keys = std::fs::read_to_string(&file).expect("written");
+    assert_eq!(keys.lines().count(), 50);
+    assert!(keys.lines().all(|key| side.knows(key) && !said.contains(key)));
+    refused(&keygate(&side.socket, &words).await, 2);
+    assert_eq!(side.get("/api/api-keys").await.1["apiKeys"].as_array().expect("a list").len(), 50, "no keys without a file");
+}
+
+#[tokio::test]
+async fn exit_codes_tell_scripts_what_happened() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    refused(&keygate(&side.socket, "keys show nothing").await, 3);
+    refused(&keygate(&side.socket, "accounts show nobody").await, 3);
+    refused(&keygate(&side.socket, "keys create ha -a nobody").await, 2);
+    refused(&keygate(&side.socket, "keys create ha -a alice --expires soon").await, 2);
+    refused(&keygate(&side.socket, "keys create ha").await, 2);
+    refused(&keygate_with(&side.socket, "accounts add abs/bob --secret-stdin", "hunter2\n").await, 5);
+    refused(&keygate(Path::new("/nowhere/admin.sock"), "status").await, 4);
+    out(&keygate(&side.socket, "keys create ha -a alice").await);
+    assert!(refused(&keygate(&side.socket, "keys revoke ha").await, 2).contains("--yes"));
+}
+
+#[tokio::test]
+async fn two_keys_of_one_name_are_told_apart_by_id() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    out(&keygate(&side.socket, "keys create ha -a alice").await);
+    out(&keygate(&side.socket, "keys create ha -a alice").await);
+    let said = refused(&keygate(&side.socket, "keys revoke ha --yes").await, 2);
+    let (_, list) = side.get("/api/api-keys").await;
+    for key in list["apiKeys"].as_array().expect("a list") {
+        assert!(said.contains(key["id"].as_str().expect("an id")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_comes_from_standard_input_or_a_file_and_is_never_printed() {
+    let side = AdminSide::start();
+    let file = side.folder.path().join("token");
+    std::fs::write(&file, "canary-token\n").expect("written");
+    let by_file = format!("accounts add abs/alice --token --no-verify --secret-file {}", file.display());
+    let said = keygate(&side.socket, &by_file).await;
+    assert!(out(&said).contains("abs/alice"));
+    let said = keygate_with(&side.socket, "accounts add jf/bob --no-verify --secret-stdin", "canary-password\n").await;
+    assert!(out(&said).contains("jf/bob"));
+    for words in ["accounts list -o json", "accounts show bob", "status -o json"] {
+        let output = keygate(&side.socket, words).await;
+        assert!(!out(&output).contains("canary"), "{words}");
+    }
+    out(&keygate(&side.socket, "accounts remove bob --yes").await);
+    refused(&keygate(&side.socket, "accounts show bob").await, 3);
+}

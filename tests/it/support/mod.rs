@@ -1,0 +1,240 @@
+//! A whole gateway on a free port in front of stand-in media servers, and clients to ask it with.
+
+pub(crate) mod http;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keygate::app::{App, Keep};
+use keygate::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use keygate::config::source::SecretSource;
+use keygate::config::{Access, Admin, Config, Limits, Log, LogFormat, Server, Store as StoreConfig, UpstreamConfig};
+use keygate::demo::{Options, StandIn};
+use keygate::gateway::routing::Settings;
+use keygate::keys::{ApiKey, KeyHasher};
+use keygate::registry::NewKey;
+use keygate::secret::Secret;
+use keygate::store::Store;
+use keygate::store::memory::MemoryStore;
+use keygate::store::records::AccountRecord;
+use keygate::upstream::client::Timeouts;
+use keygate::upstream::{Credential, Kind, UpstreamName};
+
+/// The password of the stand-ins' user `alice`.
+pub(crate) const ALICE_PASSWORD: &str = "alice-password";
+
+/// A stand-in, a gateway in front of it, an account `alice` with her password, and a key for her.
+pub(crate) struct Rig {
+    pub(crate) standin: StandIn,
+    pub(crate) app: Option<App>,
+    pub(crate) address: SocketAddr,
+    pub(crate) account: AccountRecord,
+    pub(crate) key: ApiKey,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) config: Config,
+}
+
+/// What differs from the usual rig.
+pub(crate) struct Setup {
+    pub(crate) kind: Kind,
+    pub(crate) options: Options,
+    pub(crate) adjust: Box<dyn FnOnce(&mut Config) + Send>,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+}
+
+impl Setup {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            options: Options::default(),
+            adjust: Box::new(|_| ()),
+            credential: None,
+            clock: Arc::new(SystemClock::new()),
+            certificate: None,
+        }
+    }
+
+    /// With a change to the configuration.
+    pub(crate) fn with(mut self, adjust: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.adjust = Box::new(adjust);
+        self
+    }
+
+    /// With a stand-in that behaves otherwise.
+    pub(crate) fn standin(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    pub(crate) fn credential(mut self, credential: Credential) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    pub(crate) fn tls(mut self, certificate: Arc<rustls::sign::CertifiedKey>) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    pub(crate) async fn start(self) -> Rig {
+        let standin = StandIn::start(self.kind, self.options).await.expect("a stand-in on a free port");
+        let port = standin.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the stand-in's port");
+        let mut config = config(vec![upstream("media", self.kind, port)]);
+        (self.adjust)(&mut config);
+        let store = Arc::new(MemoryStore::new());
+        let keep = keep(&config, Arc::clone(&store) as Arc<dyn Store>, &self.clock);
+        let settings = Settings::new(&config, None);
+        let app = App::start(&config, settings, keep, self.certificate).expect("the gateway starts");
+        let credential = self.credential.unwrap_or_else(|| Credential::Password(Secret::from(ALICE_PASSWORD)));
+        let account = app.keep.registry.add_account(config.upstreams[0].name.clone(), "alice".to_owned(), credential).expect("an account");
+        let key = make_key(&app.keep, "test key", &account);
+        let address = app.addresses()[0];
+        Rig { standin, app: Some(app), address, account, key, clock: self.clock, store, config }
+    }
+}
+
+impl Rig {
+    /// The usual rig for a kind.
+    pub(crate) async fn new(kind: Kind) -> Self {
+        Setup::new(kind).start().await
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        self.app.as_ref().expect("running")
+    }
+
+    pub(crate) fn keep(&self) -> &Keep {
+        &self.app().keep
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The text of the rig's key.
+    pub(crate) fn secret(&self) -> &str {
+        self.key.expose()
+    }
+
+    /// One more key for alice.
+    pub(crate) fn another_key(&self, name: &str) -> ApiKey {
+        make_key(self.keep(), name, &self.account)
+    }
+
+    /// A GET with the key as a bearer token.
+    pub(crate) async fn get(&self, path: &str) -> http::Answer {
+        http::get(self.address, path, &[("authorization", &format!("Bearer {}", self.secret()))]).await
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(app) = self.app.take() {
+            // Threads of cores must not outlive the test; what hangs is cut.
+            std::thread::spawn(move || app.server.shut_down(Duration::ZERO)).join().expect("the server stops");
+        }
+    }
+}
+
+/// A key that acts for an account.
+pub(crate) fn make_key(keep: &Keep, name: &str, account: &AccountRecord) -> ApiKey {
+    let new = NewKey { name: name.to_owned(), account: account.id, expires_at: None, is_active: true, created_by: "test".to_owned() };
+    keep.registry.create_key(new).expect("a key").key
+}
+
+/// Everything over a store, with a fixed pepper.
+pub(crate) fn keep(config: &Config, store: Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Keep {
+    let hasher = KeyHasher::new(&Secret::new([7; 32]));
+    Keep::load(store, hasher, &Settings::new(config, None), Arc::clone(clock), tokio::runtime::Handle::current()).expect("the store loads")
+}
+
+/// A manual clock that stands at the machine's time, so that stand-ins and gateway agree at the start.
+pub(crate) fn manual_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_millis(SystemClock::new().now().as_millis())))
+}
+
+/// A configuration for tests: loopback, a free port, two cores, defaults elsewhere.
+pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
+    Config {
+        file: None,
+        server: Server {
+            listen: vec!["127.0.0.1:0".parse().expect("address")],
+            tls: None,
+            trusted_proxies: Vec::new(),
+            threads: 2,
+            drain_timeout: Duration::from_secs(5),
+        },
+        limits: Limits {
+            max_connections: 0,
+            max_connections_per_address: 0,
+            max_header_bytes: 32 << 10,
+            max_headers: 100,
+            max_uri_bytes: 16 << 10,
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(600),
+        },
+        store: StoreConfig { path: "unused".into(), master_key: SecretSource::File("unused".into()) },
+        admin: Admin { socket: "unused".into() },
+        log: Log { level: "info".to_owned(), format: LogFormat::Text, access: true },
+        upstreams,
+    }
+}
+
+/// An upstream on a port of loopback, as the defaults have it.
+pub(crate) fn upstream(name: &str, kind: Kind, port: u16) -> UpstreamConfig {
+    UpstreamConfig {
+        name: UpstreamName::new(name),
+        kind,
+        host: "127.0.0.1".to_owned(),
+        port,
+        hosts: Vec::new(),
+        listen: Vec::new(),
+        base_path: String::new(),
+        timeouts: Timeouts { connect: Duration::from_secs(5), response_header: Duration::from_secs(60), pool_idle: Duration::from_secs(4) },
+        session_per_key: kind != Kind::Audiobookshelf,
+        forward_host: true,
+        web_ui: Access::Refuse,
+        images: if kind == Kind::Emby { Access::Refuse } else { Access::Pass },
+    }
+}
+
+/// A running `keygate demo`; it is killed when this is dropped.
+pub(crate) struct Demo(std::process::Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The real program as `keygate demo -o json`: its description, and what keeps it running.
+pub(crate) async fn demo() -> (serde_json::Value, Demo) {
+    use std::io::BufRead;
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(["demo", "-o", "json"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let stdout = child.stdout.take().expect("piped");
+    let demo = Demo(child);
+    let line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        std::io::BufReader::new(stdout).read_line(&mut line).map(|_| line)
+    });
+    let line = line.await.expect("read").expect("one line");
+    (serde_json::from_str(&line).expect("one JSON object"), demo)
+}
