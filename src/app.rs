@@ -118,9 +118,10 @@ impl App {
     }
 }
 
-/// All listeners of a configuration: the common ones, then those of each upstream in order.
+/// All listeners of a configuration: the common ones, those of each upstream in order, the plain ones.
 pub fn listeners(config: &Config, tls: Option<&Arc<Acceptor>>) -> Vec<Listener> {
     let common = config.server.listen.iter().map(|&address| (address, None));
     let own = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|&address| (address, Some(upstream.name.clone()))));
-    common.chain(own).map(|(address, upstream)| Listener { address, upstream, tls: tls.cloned() }).collect()
+    let plain = config.server.listen_plain.iter().map(|&address| Listener { address, upstream: None, tls: None });
+    common.chain(own).map(|(address, upstream)| Listener { address, upstream, tls: tls.cloned() }).chain(plain).collect()
 }

@@ -9,6 +9,7 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
     };
     let differs = [
         ("server.listen", before.server.listen != after.server.listen),
+        ("server.listen_plain", before.server.listen_plain != after.server.listen_plain),
         ("upstream.listen", own(before) != own(after)),
         ("server.tls", before.server.tls != after.server.tls),
         ("server.threads", before.server.threads != after.server.threads),

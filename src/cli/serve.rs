@@ -161,8 +161,11 @@ impl Daemon {
 }
 
 fn announce(config: &Config, app: &App) {
-    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    for (listener, address) in app::listeners(config, None).iter().zip(app.addresses()) {
+    let plain = config.server.listen_plain.len();
+    let listeners = app::listeners(config, None);
+    for (place, (listener, address)) in listeners.iter().zip(app.addresses()).enumerate() {
+        let is_tls = config.server.tls.is_some() && place + plain < listeners.len();
+        let scheme = if is_tls { "https" } else { "http" };
         let upstream = listener.upstream.as_ref().map_or("by host name", UpstreamName::as_str);
         tracing::info!(url = %format_args!("{scheme}://{address}"), upstream, "listening");
     }

@@ -41,12 +41,20 @@ impl Checker<'_> {
         let default_listen = upstreams.is_empty() || upstreams.iter().any(|upstream| upstream.config.listen.is_empty());
         let tls = self.tls(&file.tls);
         let allow_plaintext = file.server.allow_plaintext.as_ref().is_some_and(|allow| allow.value);
-        let (server, mut listeners) = self.server(file.server, tls, default_listen);
+        let plain_listeners =
+            file.server.listen_plain.as_ref().map(|listen| self.addresses("server.listen_plain", &listen.value)).unwrap_or_default();
+        let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
+        server.listen_plain = plain_listeners.iter().map(|listener| listener.value).collect();
         listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
         // What the file says of TLS counts, not whether the files are good: one mistake, one message. Empty is not set.
         let named = |field: &Field<String>| field.as_ref().is_some_and(|field| !field.value.is_empty());
         let plain = !named(&file.tls.cert_file) && !named(&file.tls.key_file);
-        self.listeners(&listeners, plain && !allow_plaintext);
+        let listeners: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| (listener, plain))
+            .chain(plain_listeners.into_iter().map(|listener| (listener, true)))
+            .collect();
+        self.listeners(&listeners, allow_plaintext);
         self.circles(&upstreams, &listeners);
         Config {
             file: path.map(Path::to_owned),
@@ -77,6 +85,7 @@ impl Checker<'_> {
         };
         let server = Server {
             listen: listeners.iter().map(|listener| listener.value).collect(),
+            listen_plain: Vec::new(),
             tls,
             trusted_proxies: self.networks(section.trusted_proxies),
             threads,
@@ -100,17 +109,18 @@ impl Checker<'_> {
         addresses
     }
 
-    fn listeners(&mut self, listeners: &[Placed<SocketAddr>], plain: bool) {
+    /// Each address with whether it speaks plain HTTP.
+    fn listeners(&mut self, listeners: &[(Placed<SocketAddr>, bool)], allow_plaintext: bool) {
         let mut seen: HashMap<SocketAddr, ()> = HashMap::new();
-        for Placed { value: address, place } in listeners {
+        for (Placed { value: address, place }, plain) in listeners {
             if address.port() != 0 && seen.insert(*address, ()).is_some() {
                 let problem = Problem::new(place, format!("the address {address} is listened on twice")).label("second time");
                 self.report.problem(
                     problem.help("an address leads either to all upstreams by host name (server.listen) or to one (upstream.listen)"),
                 );
             }
-            if plain && is_public(address.ip()) {
-                let problem = Problem::new(place, format!("{address} is reachable from other machines, and there is no TLS"));
+            if *plain && !allow_plaintext && is_public(address.ip()) {
+                let problem = Problem::new(place, format!("{address} is reachable from other machines, and speaks no TLS"));
                 self.report.problem(problem.label("keys would travel in clear text").help(format!(
                     "set cert_file and key_file in [server.tls]; or listen on 127.0.0.1:{}; or, behind a TLS proxy or in a network that you trust, allow_plaintext = true in [server]",
                     address.port()
@@ -120,15 +130,15 @@ impl Checker<'_> {
     }
 
     /// An upstream that is keygate itself would send each request round for ever.
-    fn circles(&mut self, upstreams: &[upstream::Checked], listeners: &[Placed<SocketAddr>]) {
+    fn circles(&mut self, upstreams: &[upstream::Checked], listeners: &[(Placed<SocketAddr>, bool)]) {
         for upstream in upstreams {
             let host = if upstream.config.host == "localhost" { "127.0.0.1" } else { &upstream.config.host };
             let Ok(address) = host.parse().map(|ip| SocketAddr::new(ip, upstream.config.port)) else { continue };
-            let circle = |listener: &&Placed<SocketAddr>| {
+            let circle = |listener: &Placed<SocketAddr>| {
                 let own = listener.value.ip();
                 listener.value.port() == address.port() && (own == address.ip() || (own.is_unspecified() && address.ip().is_loopback()))
             };
-            if listeners.iter().any(|listener| circle(&listener)) {
+            if listeners.iter().any(|(listener, _)| circle(listener)) {
                 let problem = Problem::new(&upstream.url_place, format!("upstream.url leads to keygate itself ({address} is listened on)"));
                 self.report.problem(problem.help("write the address of the media server, or let keygate listen on another port"));
             }

@@ -62,6 +62,7 @@ section!(
     /// `[server]`
     ServerSection, "server", {
         listen: Strings,
+        listen_plain: Strings,
         allow_plaintext: bool,
         trusted_proxies: Strings,
         threads: u64,

@@ -52,7 +52,9 @@ pub struct Config {
 pub struct Server {
     /// Addresses that serve every upstream by host name.
     pub listen: Vec<SocketAddr>,
-    /// A static certificate; all listeners speak TLS when it is there.
+    /// Addresses that do the same in plain HTTP, certificate or not: for programs on this machine.
+    pub listen_plain: Vec<SocketAddr>,
+    /// A static certificate; all listeners but the plain ones speak TLS when it is there.
     pub tls: Option<TlsFiles>,
     /// Peers whose `X-Forwarded-For` is believed, from the right.
     pub trusted_proxies: Vec<IpNet>,

@@ -194,6 +194,16 @@ fn a_public_address_needs_tls_or_plain_words() {
 }
 
 #[test]
+fn a_plain_listener_stays_on_loopback_although_there_is_a_certificate() {
+    let file = |plain: &str| {
+        format!("[server]\nlisten_plain = [\"{plain}\"]\n[server.tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n{UPSTREAM}")
+    };
+    assert_says(&message(&file("0.0.0.0:8080")), &["0.0.0.0:8080 is reachable from other machines, and speaks no TLS"]);
+    let config = read(&file("127.0.0.1:8080")).expect("loopback is nobody else's");
+    assert_eq!(config.server.listen_plain, ["127.0.0.1:8080".parse().expect("address")]);
+}
+
+#[test]
 fn an_upstream_that_is_keygate_itself_is_refused() {
     let plain = "[server]\nallow_plaintext = true\n";
     for listen in ["127.0.0.1:8096", "0.0.0.0:8096", "[::]:8096"] {

@@ -153,7 +153,7 @@ fn one_upstream_needs_no_file() {
         &text,
         &[
             "upstream.url is not a URL (--upstream)",
-            "0.0.0.0:80 is reachable from other machines, and there is no TLS (--listen)",
+            "0.0.0.0:80 is reachable from other machines, and speaks no TLS (--listen)",
             "2 problems",
         ],
     );

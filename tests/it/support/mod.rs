@@ -169,6 +169,7 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         file: None,
         server: Server {
             listen: vec!["127.0.0.1:0".parse().expect("address")],
+            listen_plain: Vec::new(),
             tls: None,
             trusted_proxies: Vec::new(),
             threads: 2,
