@@ -22,8 +22,10 @@ use crate::upstream::dialect::Dialect;
 use crate::upstream::session::SessionId;
 use crate::upstream::{Kind, UpstreamName};
 
-/// Idle connections that one core keeps for one session.
+/// Idle connections that one core keeps for one session beyond [`BURST`].
 const IDLE_PER_SESSION: usize = 8;
+/// How long more than that are kept: in a burst many come back at once and are wanted again at once.
+const BURST: Duration = Duration::from_secs(2);
 /// Idle connections that one core keeps in all.
 const IDLE_PER_CORE: usize = 256;
 
@@ -225,12 +227,7 @@ impl Pool {
             shelf.drop_oldest();
         }
         let Shelf { by_partition, len } = &mut *shelf;
-        let stack = by_partition.entry((partition, Arc::as_ptr(&idle.upstream))).or_default();
-        if stack.len() >= IDLE_PER_SESSION {
-            stack.remove(0);
-            *len -= 1;
-        }
-        stack.push(idle);
+        by_partition.entry((partition, Arc::as_ptr(&idle.upstream))).or_default().push(idle);
         *len += 1;
     }
 
@@ -239,7 +236,15 @@ impl Pool {
         let now = self.now();
         let mut shelf = self.idle.borrow_mut();
         shelf.by_partition.retain(|_, stack| {
-            stack.retain(|idle| !idle.sender.is_closed() && now.saturating_sub(idle.since) < idle.upstream.timeouts.pool_idle);
+            let mut surplus = stack.len().saturating_sub(IDLE_PER_SESSION);
+            // Oldest first: the ones that nobody wanted back.
+            stack.retain(|idle| {
+                let idle_for = now.saturating_sub(idle.since);
+                let is_surplus = surplus > 0 && idle_for >= BURST;
+                let keeps = !is_surplus && !idle.sender.is_closed() && idle_for < idle.upstream.timeouts.pool_idle;
+                surplus = surplus.saturating_sub(usize::from(!keeps));
+                keeps
+            });
             !stack.is_empty()
         });
         shelf.len = shelf.by_partition.values().map(Vec::len).sum();
