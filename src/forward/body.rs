@@ -45,6 +45,7 @@ pub struct Sent {
     complete: Cell<bool>,
     held: RefCell<Option<Vec<Bytes>>>,
     client_failed: Cell<bool>,
+    waits_for_client: Cell<bool>,
 }
 
 impl Sent {
@@ -56,6 +57,11 @@ impl Sent {
     /// Whether the whole body went upstream.
     pub const fn is_complete(&self) -> bool {
         self.complete.get()
+    }
+
+    /// Whether the client's next bytes are waited for right now.
+    pub(crate) const fn waits_for_client(&self) -> bool {
+        self.waits_for_client.get()
     }
 
     /// Whether the client broke off, stalled or broke the rules.
@@ -186,10 +192,14 @@ impl Body for RequestBody {
         let next = match &mut this.source {
             Source::Empty => None,
             Source::Held(frames) => frames.next().map(Ok),
-            Source::Client(client) => match ready!(client.poll_data(cx, sent.bytes.get())) {
-                Some(Ok(_)) if is_too_slow(sent.bytes.get(), client.waited) => Some(Err(BodyError::TooSlow)),
-                next => next,
-            },
+            Source::Client(client) => {
+                let polled = client.poll_data(cx, sent.bytes.get());
+                sent.waits_for_client.set(polled.is_pending());
+                match ready!(polled) {
+                    Some(Ok(_)) if is_too_slow(sent.bytes.get(), client.waited) => Some(Err(BodyError::TooSlow)),
+                    next => next,
+                }
+            }
         };
         Poll::Ready(match next {
             None => {

@@ -102,22 +102,23 @@ async fn attempt(lease: &mut Lease, request: Request<RequestBody>, sent: &Sent, 
 /// Waits for an answer, `limit` from the moment at which the request's body was out (an upload may take hours before that).
 pub(crate) async fn within<F: Future>(limit: Duration, sent: &Sent, answer: F) -> Option<F::Output> {
     let mut answer = std::pin::pin!(answer);
-    let mut moved = None;
+    let mut before = (sent.bytes(), sent.is_complete());
     loop {
         if let Ok(answer) = tokio::time::timeout(limit, answer.as_mut()).await {
             return Some(answer);
         }
-        // Time out when the body is out, or when no byte of it moved in all that time (an upstream that stopped reading).
+        // Time is up when the body was out all the while, or no byte of it moved although the client had some (an upstream that
+        // stopped reading). For a client that stalls, the body itself has its limits.
         let now = (sent.bytes(), sent.is_complete());
-        if now.1 && moved.is_none_or(|(_, complete)| complete) || moved.is_some_and(|(bytes, _)| bytes == now.0) {
+        if now == before && !sent.waits_for_client() {
             return None;
         }
-        moved = Some(now);
+        before = now;
     }
 }
 
 /// Refuses an answer whose end could be read in two ways, and a switch of protocols that nobody asked for.
-fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
+pub(crate) fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::BadAnswer("it switches protocols unasked"));
     }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::forward::body::RequestBody;
 use crate::forward::rewrite::Outbound;
-use crate::forward::send::within;
+use crate::forward::send::{check, within};
 use crate::forward::upgrade::{Bridge, Bridged};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::trail::Trail;
@@ -47,6 +47,8 @@ pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outb
         if !websocket || headers.get(SEC_WEBSOCKET_ACCEPT) != expected.as_ref() {
             return Err(Refusal::BadAnswer("its 101 does not accept the WebSocket that was asked for"));
         }
+    } else {
+        check(&response)?;
     }
     Ok(response)
 }

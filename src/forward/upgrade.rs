@@ -49,6 +49,8 @@ struct Direction {
     bytes: u64,
     read_closed: bool,
     closed: bool,
+    /// TLS took bytes that it has not written yet.
+    unflushed: bool,
 }
 
 impl<C, U> Bridge<C, U>
@@ -113,6 +115,11 @@ impl Direction {
                 let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.pending))?;
                 self.advance(written)?;
             }
+            if self.unflushed {
+                // Nothing else would do it: the next read may be hours away.
+                ready!(Pin::new(&mut *writer).poll_flush(cx))?;
+                self.unflushed = false;
+            }
             if self.closed {
                 return Poll::Ready(Ok(()));
             }
@@ -130,6 +137,7 @@ impl Direction {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.pending.advance(written);
+        self.unflushed = true;
         Ok(())
     }
 
@@ -145,11 +153,10 @@ impl Direction {
             let data = buffer.filled();
             if data.is_empty() {
                 self.read_closed = true;
-                // TLS holds bytes back until it is told to flush.
-                let _ = Pin::new(writer).poll_flush(cx)?;
                 return Poll::Ready(Ok(()));
             }
             self.bytes += data.len() as u64;
+            self.unflushed = true;
             let written = match Pin::new(&mut *writer).poll_write(cx, data)? {
                 Poll::Ready(written) => written,
                 Poll::Pending => 0,
@@ -157,7 +164,6 @@ impl Direction {
             if written < data.len() {
                 self.pending = Bytes::copy_from_slice(&data[written..]);
             }
-            let _ = Pin::new(writer).poll_flush(cx)?;
             Poll::Ready(Ok(()))
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, SET_COOKIE};
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HOST, ORIGIN, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -265,12 +265,18 @@ impl Route<'_> {
                     let outbound = spare.ok_or(Refusal::SessionRefused)?.with_session(&session);
                     self.session = Some(session);
                     response = tunnel::handshake(&worker.pool, &self.site.upstream, outbound).await?;
+                    if self.verdict(&response, true) == Verdict::Dead {
+                        return Err(Refusal::SessionRefused);
+                    }
                 }
             },
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
-            return Ok(respond_with(exchange, self.admission, notes.take()));
+            let mut answer = respond_with(exchange, self.admission, notes.take());
+            // What the client sends next may be frames of the socket that it hoped for.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(answer);
         }
         let mut answer = Response::new(GatewayBody::EMPTY);
         tunnel::switching(response.headers(), &mut answer);

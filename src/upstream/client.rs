@@ -15,6 +15,7 @@ use http::HeaderValue;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use crate::forward::body::RequestBody;
 use crate::server::drain::Tasks;
@@ -105,11 +106,23 @@ pub enum ConnectError {
 
 /// A connection that one request may use.
 pub struct Lease {
-    sender: SendRequest<RequestBody>,
+    line: Line,
     upstream: Arc<Upstream>,
     partition: Partition,
     pool: Rc<Pool>,
     idle_for: Option<Duration>,
+}
+
+/// One connection. Dropping it ends it at once, also in mid-request: an upload that nobody reads any more must not go on.
+struct Line {
+    sender: SendRequest<RequestBody>,
+    task: AbortHandle,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl std::fmt::Debug for Lease {
@@ -121,7 +134,7 @@ impl std::fmt::Debug for Lease {
 impl Lease {
     /// The handle that sends.
     pub const fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.sender
+        &mut self.line.sender
     }
 
     /// How long the connection idled before; `None` for a new one.
@@ -131,15 +144,15 @@ impl Lease {
 
     /// Gives the connection back after a complete exchange. Dropping a lease instead closes the connection.
     pub fn give_back(self) {
-        let Self { sender, upstream, partition, pool, .. } = self;
-        if !sender.is_closed() {
-            pool.put(partition, Idle { sender, upstream, since: pool.now() });
+        let Self { line, upstream, partition, pool, .. } = self;
+        if !line.sender.is_closed() {
+            pool.put(partition, Idle { line, upstream, since: pool.now() });
         }
     }
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    line: Line,
     upstream: Arc<Upstream>,
     since: Duration,
 }
@@ -179,11 +192,11 @@ impl Pool {
         let Shelf { by_partition, len } = &mut *shelf;
         let stack = by_partition.get_mut(&(partition, Arc::as_ptr(upstream)))?;
         let now = self.now();
-        while let Some(Idle { sender, upstream, since }) = stack.pop() {
+        while let Some(Idle { line, upstream, since }) = stack.pop() {
             *len -= 1;
             let idle_for = now.saturating_sub(since);
-            if sender.is_ready() && idle_for < upstream.timeouts.pool_idle {
-                return Some(Lease { sender, upstream, partition, pool: Rc::clone(self), idle_for: Some(idle_for) });
+            if line.sender.is_ready() && idle_for < upstream.timeouts.pool_idle {
+                return Some(Lease { line, upstream, partition, pool: Rc::clone(self), idle_for: Some(idle_for) });
             }
         }
         None
@@ -197,11 +210,12 @@ impl Pool {
         let io = dial(upstream).await?;
         let failed = |error: hyper::Error| ConnectError::Failed { address: upstream.address().to_owned(), source: io::Error::other(error) };
         let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(failed)?;
-        self.tasks.spawn_local(async move {
+        let task = self.tasks.spawn_local(async move {
             // Its error reaches the request that was under way; on an idle connection it only means that the server hung up.
             let _ = connection.await;
         });
-        Ok(Lease { sender, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), idle_for: None })
+        let line = Line { sender, task: task.abort_handle() };
+        Ok(Lease { line, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), idle_for: None })
     }
 
     /// A connection of its own for a WebSocket, never pooled.
@@ -241,7 +255,7 @@ impl Pool {
             stack.retain(|idle| {
                 let idle_for = now.saturating_sub(idle.since);
                 let is_surplus = surplus > 0 && idle_for >= BURST;
-                let keeps = !is_surplus && !idle.sender.is_closed() && idle_for < idle.upstream.timeouts.pool_idle;
+                let keeps = !is_surplus && !idle.line.sender.is_closed() && idle_for < idle.upstream.timeouts.pool_idle;
                 surplus = surplus.saturating_sub(usize::from(!keeps));
                 keeps
             });
