@@ -58,6 +58,11 @@ impl Gateway {
         self.settings.store(Arc::new(settings));
     }
 
+    /// How many client connections are open, WebSockets included.
+    pub fn open_connections(&self) -> usize {
+        self.connections.open()
+    }
+
     pub(crate) fn connections(&self) -> &Arc<Connections> {
         &self.connections
     }

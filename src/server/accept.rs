@@ -66,6 +66,13 @@ pub struct Connections {
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
+impl Connections {
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     all: usize,

@@ -15,4 +15,5 @@ mod config;
 mod smoke;
 mod standins;
 mod store_conformance;
+mod streaming;
 mod support;

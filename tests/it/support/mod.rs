@@ -1,6 +1,8 @@
 //! A whole gateway on a free port in front of stand-in media servers, and clients to ask it with.
 
 pub(crate) mod http;
+pub(crate) mod tls;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
