@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
 use crate::forward::body::RequestBody;
 use crate::forward::forwarded::{self, Forwarding};
@@ -104,8 +104,11 @@ impl Outbound {
         self.head.method.is_safe()
     }
 
-    /// With its body.
-    pub fn into_request(self, body: RequestBody) -> Request<RequestBody> {
+    /// With its body. One that could have a body and has none says so (RFC 9110, section 8.6): some servers answer 411 otherwise.
+    pub fn into_request(mut self, body: RequestBody) -> Request<RequestBody> {
+        if body.is_empty() && matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) {
+            self.head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         Request::from_parts(self.head, body)
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::tls::{Trust, exchange};
@@ -151,6 +151,7 @@ async fn endless() -> (u16, Arc<AtomicU64>) {
     let count = Arc::clone(&taken);
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a connection");
+        let _ = stream.read(&mut [0; 4096]).await.expect("a request");
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n").await.expect("written");
         while let Ok(written) = stream.write(&[b'x'; 1 << 16]).await {
             count.fetch_add(written as u64, Ordering::Relaxed);
