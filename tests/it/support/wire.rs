@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use keygate::config::Config;
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -158,9 +159,19 @@ impl Scripted {
     }
 
     /// A gateway in front of it, with a static token.
-    pub(crate) async fn rig(&self, adjust: impl FnOnce(&mut keygate::config::Config) + Send + 'static) -> Rig {
+    pub(crate) async fn rig(&self, adjust: impl FnOnce(&mut Config) + Send + 'static) -> Rig {
+        self.rig_over(None, adjust).await
+    }
+
+    /// The same with TLS.
+    pub(crate) async fn rig_over(
+        &self,
+        certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+        adjust: impl FnOnce(&mut Config) + Send + 'static,
+    ) -> Rig {
         let port = self.port;
-        let setup = Setup::new(Kind::Audiobookshelf).credential(Credential::Token(Secret::from("static-token")));
+        let mut setup = Setup::new(Kind::Audiobookshelf).credential(Credential::Token(Secret::from("static-token")));
+        setup.certificate = certificate;
         let setup = setup.with(move |config| {
             config.upstreams[0].port = port;
             // One core: what the pool keeps is seen by the next request.
