@@ -128,3 +128,43 @@ pub(crate) fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A body whose end has not been reached yet.
+    fn body() -> RequestBody {
+        RequestBody::empty().sent().replay().expect("held")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_for_an_answer_begins_when_the_body_is_out() {
+        let body = body();
+        let sent = body.sent();
+        let answer = async {
+            sleep(LIMIT - Duration::from_secs(1)).await;
+            let _ = body.collect().await;
+            sleep(LIMIT - Duration::from_secs(1)).await;
+        };
+        assert!(within(LIMIT, &sent, answer).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_and_no_movement_end_the_wait() {
+        let moving = body();
+        let sent = moving.sent();
+        let answer = async {
+            let _ = moving.collect().await;
+            std::future::pending::<()>().await;
+        };
+        assert!(within(LIMIT, &sent, answer).await.is_none());
+        let stuck = body();
+        assert!(within(LIMIT, &stuck.sent(), std::future::pending::<()>()).await.is_none());
+    }
+}

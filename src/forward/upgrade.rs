@@ -15,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 const SCRATCH_BYTES: usize = 64 << 10;
+/// Once one side has closed, the other may be silent for no longer than this: a WebSocket is not half open for long (RFC 6455,
+/// section 7.1.1).
+const LINGER: Duration = Duration::from_secs(10);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
@@ -87,7 +90,14 @@ where
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let up = self.to_upstream.poll(cx, &mut self.client, &mut self.upstream)?;
         let down = self.to_client.poll(cx, &mut self.upstream, &mut self.client)?;
-        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { self.poll_idle(cx) }
+        if up.is_ready() && down.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if (up.is_ready() || down.is_ready()) && self.idle_timeout > LINGER {
+            self.idle_timeout = LINGER;
+            self.idle.set(sleep(LINGER));
+        }
+        self.poll_idle(cx)
     }
 }
 
@@ -243,5 +253,57 @@ mod tests {
         let (_ends, done) = tokio::join!(talk, bridge(client, upstream, b""));
         assert_eq!(done.from_client, 5);
         assert_eq!(done.result.expect_err("timed out").kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_does_not_close_after_the_other_did_is_not_waited_for_long() {
+        let (app, client) = duplex(100);
+        let (upstream, server) = duplex(100);
+        drop(server);
+        let done = tokio::time::timeout(LINGER * 3, bridge(client, upstream, b"")).await.expect("an end");
+        assert_eq!(done.result.expect_err("timed out").kind(), io::ErrorKind::TimedOut);
+        drop(app);
+    }
+
+    /// A writer that takes everything and hands it on only when flushed, at the second try: as TLS over a full socket does.
+    #[derive(Default)]
+    struct Reluctant {
+        taken: usize,
+        flushed: usize,
+        tries: usize,
+    }
+
+    impl AsyncWrite for Reluctant {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            self.taken += data.len();
+            Poll::Ready(Ok(data.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.tries += 1;
+            if self.tries == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.flushed = self.taken;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_tls_holds_back_goes_out_although_nothing_follows() {
+        let (mut server, mut upstream) = duplex(100);
+        server.write_all(b"last words").await.expect("written");
+        let (mut direction, mut client) = (Direction::default(), Reluctant::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..2 {
+            // The server stays open and says no more.
+            assert!(direction.poll(&mut cx, &mut upstream, &mut client).is_pending());
+        }
+        assert_eq!((client.taken, client.flushed), (10, 10));
     }
 }

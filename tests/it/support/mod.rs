@@ -1,5 +1,6 @@
 //! A whole gateway on a free port in front of stand-in media servers, and clients to ask it with.
 
+pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod tls;
 pub(crate) mod wire;
