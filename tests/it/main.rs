@@ -4,9 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, and spawns and times as it likes"
+    reason = "a test fails by panicking, and spawns and waits as it likes"
 )]
-#![expect(dead_code, reason = "helpers of suites that are still to come")]
 
 mod admin;
 mod cli;

@@ -181,11 +181,21 @@ async fn an_idle_socket_is_closed_and_a_talking_one_is_not() {
     }
 }
 
+/// Raises the soft limit of descriptors to the hard one, as the program itself does, and tells it.
+fn descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_idle_sockets_stay_open_side_by_side() {
     let rig = Rig::new(Kind::Jellyfin).await;
+    // Each takes four descriptors of this process, which holds both ends of everything.
+    let count = if descriptors() >= 8192 { 1000 } else { 100 };
     let mut sockets = Vec::new();
-    for _ in 0..300 {
+    for _ in 0..count {
         sockets.push(open(&rig, Kind::Jellyfin).await);
     }
     for socket in &mut sockets {
@@ -195,7 +205,7 @@ async fn many_idle_sockets_stay_open_side_by_side() {
     for socket in &mut sockets {
         assert_eq!(next(socket).await, Some((1, b"to all".to_vec())));
     }
-    assert_eq!(rig.app().gateway.open_connections(), 300);
+    assert_eq!(rig.app().gateway.open_connections(), count);
     drop(sockets);
     eventually("all are closed", || rig.standin.control().counters().open_sockets == 0).await;
     eventually("all are counted out", || rig.app().gateway.open_connections() == 0).await;
