@@ -21,16 +21,23 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 pub(crate) async fn run((socket, listener): (TcpListener, Listener), worker: Rc<Worker>) {
     let listener = Rc::new(listener);
     let stop = worker.tasks().stop().clone();
+    // One line for each shortage, not twenty a second.
+    let mut is_short = false;
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = stop.begun() => return,
         };
         match accepted {
-            Ok((stream, peer)) => begin(stream, peer, &listener, &worker),
+            Ok((stream, peer)) => {
+                is_short = false;
+                begin(stream, peer, &listener, &worker);
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again shortly");
+                if !std::mem::replace(&mut is_short, true) {
+                    tracing::warn!(%error, "cannot accept connections; trying again until it works");
+                }
                 tokio::time::sleep(BACK_OFF).await;
             }
         }

@@ -86,7 +86,8 @@ async fn an_early_answer_is_delivered_and_the_rest_of_the_upload_goes_nowhere() 
         ("/api/next", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()),
     ];
     let upstream = Scripted::start(&answers).await;
-    let rig = upstream.rig(|_| ()).await;
+    // So long that nothing but the early answer closes a connection.
+    let rig = upstream.rig(|config| config.upstreams[0].timeouts.pool_idle = std::time::Duration::from_secs(3600)).await;
     assert_eq!(rig.get("/api/next").await.text(), "ok");
     let mut wire = Wire::plain(rig.address).await;
     wire.write(head(&rig, "POST", "/api/early", "Content-Length: 1000000\r\n")).await;
@@ -172,4 +173,19 @@ async fn an_upstream_that_does_not_read_makes_the_client_wait() {
     let mut got = Vec::new();
     let _ = held.read_to_end(&mut got).await;
     assert!((got.len() as u64) < sent + 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_uploads_without_asking_learns_that_its_key_is_bad() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let mut wire = Wire::plain(rig.address).await;
+    wire.write("POST /keygate-test/upload HTTP/1.1\r\nHost: x\r\nX-Emby-Token: nothing\r\nContent-Length: 100000000\r\n\r\n").await;
+    // The gateway stops reading; how much of the body goes out before that does not matter.
+    let mut pieces = 0;
+    while wire.try_write(&[b'x'; 1 << 16]).await {
+        pieces += 1;
+        assert!(pieces < 1000, "the whole body was taken");
+    }
+    assert!(wire.head().await.starts_with("HTTP/1.1 401"));
+    assert_eq!(rig.standin.control().counters().connections, 0);
 }
