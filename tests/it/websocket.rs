@@ -136,6 +136,12 @@ async fn a_socket_without_a_key_or_with_a_bad_one_reaches_no_upstream() {
             wire.write(format!("GET {}{key} HTTP/1.1\r\nHost: localhost\r\n{HANDSHAKE}\r\n", path(kind))).await;
             assert!(wire.head().await.starts_with("HTTP/1.1 401"), "{kind} {key}");
         }
+        // A socket is never public, not even where a path is open without a key.
+        for open in ["/", "/ping", "/healthcheck", "/System/Info/Public", "/System/Ping"] {
+            let mut wire = Wire::plain(rig.address).await;
+            wire.write(format!("GET {open} HTTP/1.1\r\nHost: localhost\r\n{HANDSHAKE}\r\n")).await;
+            assert!(wire.head().await.starts_with("HTTP/1.1 401"), "{kind} {open}");
+        }
         assert_eq!(rig.standin.control().counters().connections, 0, "{kind}");
     }
 }
