@@ -80,3 +80,16 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 pub(crate) fn status_of(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
+
+/// A request head as bytes, with names in the letter case given and nothing added but what stands here.
+pub(crate) fn head(method: &str, target: &str, lines: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in lines {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
