@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod carriers;
 mod cli;
 mod clients;
 mod config;
