@@ -14,6 +14,7 @@ mod clients;
 mod config;
 mod http2;
 mod patience;
+mod refusals;
 mod retry;
 mod shutdown;
 mod smoke;
