@@ -37,7 +37,7 @@
 //! | [`app`] | the program put together |
 //!
 //! # Who may depend on whom (downwards only)
-//! L0 `secret`, `clock`, `redact`. L1 `target`, `keys`, `carrier`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing.
+//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing.
 //! L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `forward`. L4 `gateway`, `telemetry`. L5 `server`, `admin`, `demo`,
 //! `app`, `cli`. `tests/it/architecture.rs` holds the purity rules.
 //!

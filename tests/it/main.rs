@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod architecture;
 mod carriers;
 mod cli;
 mod clients;
