@@ -46,6 +46,7 @@ pub struct Sent {
     held: RefCell<Option<Vec<Bytes>>>,
     client_failed: Cell<bool>,
     waits_for_client: Cell<bool>,
+    client_broke_rules: Cell<bool>,
 }
 
 impl Sent {
@@ -67,6 +68,11 @@ impl Sent {
     /// Whether the client broke off, stalled or broke the rules.
     pub const fn client_failed(&self) -> bool {
         self.client_failed.get()
+    }
+
+    /// Whether the client's body was malformed or ended early; not whether it was slow.
+    pub const fn client_broke_rules(&self) -> bool {
+        self.client_broke_rules.get()
     }
 
     /// The body once more, if all of it went and it was small enough to be kept.
@@ -212,6 +218,7 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => {
                 sent.client_failed.set(true);
+                sent.client_broke_rules.set(matches!(error, BodyError::Http(_)));
                 Some(Err(error))
             }
         })

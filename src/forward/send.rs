@@ -31,7 +31,8 @@ pub struct Exchange {
 /// Sends a request and waits for the answer's head.
 ///
 /// # Errors
-/// [`Refusal::Connect`], [`Refusal::BrokenOff`], [`Refusal::NoAnswer`], [`Refusal::ClientBody`], [`Refusal::BadAnswer`].
+/// [`Refusal::Connect`], [`Refusal::BrokenOff`], [`Refusal::ClosedAtOnce`], [`Refusal::NoAnswer`], [`Refusal::ClientBody`],
+/// [`Refusal::BrokenBody`], [`Refusal::BadAnswer`].
 pub async fn send(
     pool: &Rc<Pool>,
     upstream: &Arc<Upstream>,
@@ -75,15 +76,20 @@ enum Failed {
 impl Failed {
     fn into_refusal(self) -> Refusal {
         match self {
-            Self::NotSent(_) => Refusal::BadAnswer("it closes every connection at once"),
+            Self::NotSent(_) => Refusal::ClosedAtOnce,
             Self::Broken(error) => Refusal::BrokenOff(error),
             Self::Final(refusal) => refusal,
         }
     }
 }
 
+/// What the client did wrong, if it was the client.
+fn client_fault(sent: &Sent) -> Option<Refusal> {
+    sent.client_failed().then(|| if sent.client_broke_rules() { Refusal::BrokenBody } else { Refusal::ClientBody })
+}
+
 fn broken_off(sent: &Sent, error: hyper::Error) -> Refusal {
-    if sent.client_failed() { Refusal::ClientBody } else { Refusal::BrokenOff(error) }
+    client_fault(sent).unwrap_or(Refusal::BrokenOff(error))
 }
 
 async fn attempt(lease: &mut Lease, request: Request<RequestBody>, sent: &Sent, limit: Duration) -> Result<Response<Incoming>, Failed> {
@@ -93,8 +99,7 @@ async fn attempt(lease: &mut Lease, request: Request<RequestBody>, sent: &Sent, 
         Some(Ok(response)) => Ok(response),
         Some(Err(mut error)) => match error.take_message() {
             Some(request) => Err(Failed::NotSent(Box::new(request))),
-            None if sent.client_failed() => Err(Failed::Final(Refusal::ClientBody)),
-            None => Err(Failed::Broken(error.into_error())),
+            None => Err(client_fault(sent).map_or_else(|| Failed::Broken(error.into_error()), Failed::Final)),
         },
     }
 }

@@ -46,13 +46,19 @@ pub enum Refusal {
     /// The upstream broke off before it answered.
     #[error("the upstream broke off before it answered: {0}")]
     BrokenOff(hyper::Error),
+    /// The upstream accepts connections and closes them: a proxy in front of nothing, or a server that is starting.
+    #[error("the upstream closes every connection at once")]
+    ClosedAtOnce,
     /// The upstream's answer breaks the rules of HTTP.
     #[error("the upstream's answer is not usable: {0}")]
     BadAnswer(&'static str),
     /// The upstream did not answer in time.
     #[error("the upstream did not answer within {0} s")]
     NoAnswer(u64),
-    /// The client broke off, stalled or sent too slowly.
+    /// The client's body broke the rules of HTTP, or ended early.
+    #[error("the request's body is malformed or incomplete")]
+    BrokenBody,
+    /// The client stalled or sent too slowly.
     #[error("the client did not send its request's body")]
     ClientBody,
     /// The upstream called a session dead that had just been renewed.
@@ -94,9 +100,10 @@ impl Refusal {
             }
             Self::NoKey | Self::ForeignCredential(_) | Self::Malformed(..) | Self::UnknownKey(_) | Self::Denied(..) => INVALID_KEY,
             Self::Session(error) => session(error),
-            Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) => UNREACHABLE,
+            Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
             Self::Connect(ConnectError::TimedOut { .. }) | Self::NoAnswer(_) => TIMEOUT,
+            Self::BrokenBody => public!(BAD_REQUEST, "malformed_body", "The request's body is malformed or incomplete."),
             Self::ClientBody => public!(REQUEST_TIMEOUT, "request_timeout", "The request's body did not come."),
             Self::SessionRenewed => {
                 public!(SERVICE_UNAVAILABLE, "session_renewed", "The session with the media server was renewed; send the request again.")
@@ -114,7 +121,7 @@ impl Refusal {
             Self::Session(SessionError::Waiting { retry_after_secs, .. }) => Some(*retry_after_secs),
             Self::SessionRenewed => Some(1),
             Self::Session(_) | Self::SessionRefused => Some(30),
-            Self::Connect(_) | Self::BrokenOff(_) | Self::NoAnswer(_) => Some(5),
+            Self::Connect(_) | Self::BrokenOff(_) | Self::ClosedAtOnce | Self::NoAnswer(_) => Some(5),
             _ => None,
         }
     }
@@ -139,10 +146,10 @@ impl Refusal {
             Self::Session(SessionError::TimedOut(_)) => "upstream-timeout",
             Self::Session(SessionError::Store(_)) => "store-failed",
             Self::Session(SessionError::NoAccount | SessionError::NoUpstream(_)) => "no-account",
-            Self::Connect(_) | Self::BrokenOff(_) => "upstream-unreachable",
+            Self::Connect(_) | Self::BrokenOff(_) | Self::ClosedAtOnce => "upstream-unreachable",
             Self::BadAnswer(_) => "upstream-protocol",
             Self::NoAnswer(_) => "upstream-timeout",
-            Self::ClientBody => "client-body",
+            Self::BrokenBody | Self::ClientBody => "client-body",
             Self::SessionRenewed => "session-renewed",
             Self::SessionRefused => "session-refused",
             Self::Rewrite(_) => "uri-too-long",
@@ -163,7 +170,7 @@ impl Refusal {
     pub const fn closes(&self) -> bool {
         match self {
             Self::Inspection(refused) => refused.closes(),
-            Self::ClientBody => true,
+            Self::BrokenBody | Self::ClientBody => true,
             _ => false,
         }
     }
