@@ -19,6 +19,7 @@ use crate::admin::{Peer, router};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::{Global, open};
+use crate::config::Config;
 
 /// Who does what a command asks for.
 pub(crate) enum Backend {
@@ -105,7 +106,7 @@ fn unreachable(socket: &Path, error: &dyn std::error::Error) -> Failure {
 fn socket_path(global: &Global) -> Result<PathBuf, Failure> {
     match &global.socket {
         Some(socket) => Ok(socket.clone()),
-        None => Ok(open::config(global)?.0.admin.socket),
+        None => Config::admin_socket(global.config.as_deref()).map_err(open::problems),
     }
 }
 

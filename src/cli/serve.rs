@@ -110,7 +110,7 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         if opened.is_new {
-            tracing::info!(path = %config.store.path.display(), "made a new store; keep it and its master key together in backups");
+            tracing::info!(path = %config.store.path.display(), "made a new store; back it up, and its master key too, but in another place");
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let settings = Settings::new(&config, None);

@@ -79,16 +79,38 @@ impl Config {
     /// # Errors
     /// When none is named and none is there.
     pub fn find(argument: Option<&Path>) -> Result<PathBuf, Problems> {
+        Self::look_for(argument).ok_or_else(|| {
+            let problem = Problem::new(&Place::Nowhere, format!("there is no configuration: looked at {} and ./{}", PLACES[0], PLACES[1]));
+            Problems::one(
+                None,
+                problem.help(
+                    "start from config.example.toml, or run: keygate serve --upstream http://127.0.0.1:13378 --listen 127.0.0.1:8443",
+                ),
+            )
+        })
+    }
+
+    /// What [`Config::find`] finds; `None` when no file is named and none is there.
+    fn look_for(argument: Option<&Path>) -> Option<PathBuf> {
         if let Some(path) = argument {
-            return Ok(path.to_owned());
+            return Some(path.to_owned());
         }
         if let Some(path) = Environment::of_process().variable("KEYGATE_CONFIG") {
-            return Ok(PathBuf::from(path));
+            return Some(PathBuf::from(path));
         }
-        PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
-            let problem = Problem::new(&Place::Nowhere, format!("there is no configuration: looked at {} and ./{}", PLACES[0], PLACES[1]));
-            Problems::one(None, problem.help("start from config.example.toml, or run: keygate serve --upstream http://127.0.0.1:13378"))
-        })
+        PLACES.iter().map(PathBuf::from).find(|path| path.exists())
+    }
+
+    /// Where the admin socket of the running gateway is. Without any file it is where `keygate serve --upstream` puts it, so that
+    /// the other commands find that gateway.
+    ///
+    /// # Errors
+    /// All problems of the file at once.
+    pub fn admin_socket(argument: Option<&Path>) -> Result<PathBuf, Problems> {
+        match Self::look_for(argument) {
+            Some(file) => Ok(Self::load_with(&file, Outside::Ignore)?.0.admin.socket),
+            None => Ok(Self::for_upstream("http://127.0.0.1", Some("127.0.0.1:0"), Kind::Audiobookshelf)?.0.admin.socket),
+        }
     }
 
     /// The configuration of a text, as if it stood in the file `path`.

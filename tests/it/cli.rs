@@ -136,3 +136,56 @@ async fn a_secret_comes_from_standard_input_or_a_file_and_is_never_printed() {
     out(&keygate(&side.socket, "accounts remove bob --yes").await);
     refused(&keygate(&side.socket, "accounts show bob").await, 3);
 }
+
+/// `keygate serve --upstream` in a home of its own; ended when dropped.
+struct WithoutFile {
+    home: tempfile::TempDir,
+    gateway: std::process::Child,
+}
+
+impl WithoutFile {
+    fn command(home: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
+        command.args(words).env_clear().current_dir(home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("KEYGATE_STORE__PATH", home.join("store/keygate.redb"));
+        command.env("KEYGATE_STORE__MASTER_KEY__FILE", home.join("master.key"));
+        command.env("KEYGATE_ADMIN__SOCKET", home.join("admin.sock"));
+        command
+    }
+
+    fn start() -> Self {
+        let home = tempfile::tempdir().expect("a home");
+        let words = ["serve", "--upstream", "http://127.0.0.1:9", "--kind", "emby", "--listen", "127.0.0.1:0"];
+        let mut gateway = Self::command(home.path(), &words).spawn().expect("the program");
+        let log = std::io::BufReader::new(gateway.stdout.take().expect("its log"));
+        assert!(std::io::BufRead::lines(log).map_while(Result::ok).any(|line| line.contains(" ready ")), "it never became ready");
+        Self { home, gateway }
+    }
+}
+
+impl Drop for WithoutFile {
+    fn drop(&mut self) {
+        let _ = self.gateway.kill();
+        let _ = self.gateway.wait();
+    }
+}
+
+#[test]
+fn a_gateway_that_was_started_without_a_file_is_found_without_one() {
+    let running = WithoutFile::start();
+    let home = running.home.path();
+    let status = out(&WithoutFile::command(home, &["status"]).output().expect("its end"));
+    assert!(status.contains(&running.gateway.id().to_string()), "{status}");
+    out(&WithoutFile::command(home, &["keys", "list"]).output().expect("its end"));
+}
+
+#[test]
+fn without_a_file_and_without_a_gateway_the_message_says_what_to_do() {
+    let home = tempfile::tempdir().expect("a home");
+    let text = refused(&WithoutFile::command(home.path(), &["keys", "list"]).output().expect("its end"), 2);
+    assert!(text.contains("there is no configuration"), "{text}");
+    let advice = text.lines().find_map(|line| line.split_once("or run: keygate ")).expect("a command to run").1;
+    let words: Vec<&str> = advice.split(' ').collect();
+    let parsed = <keygate::cli::Cli as clap::Parser>::try_parse_from([&["keygate"], words.as_slice()].concat());
+    assert!(parsed.is_ok(), "{advice}: {parsed:?}");
+}

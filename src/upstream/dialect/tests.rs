@@ -275,6 +275,30 @@ fn audiobookshelf_table_of_401s() {
     assert_eq!(verdict(kind, 404, "/api/nothing", false), Verdict::Accepted);
 }
 
+/// `client/static` of 2.36.0, and what `nuxt generate` adds to it.
+#[test]
+fn every_static_file_of_audiobookshelfs_web_page_is_part_of_the_web_page() {
+    for path in [
+        "/_nuxt/abc123.js",
+        "/200.html",
+        "/book_placeholder.jpg",
+        "/favicon.ico",
+        "/fonts/absicons/absicons.woff",
+        "/icon.svg",
+        "/icon48.png",
+        "/icon64.png",
+        "/icon192.png",
+        "/ios_icon.png",
+        "/libarchive/worker-bundle.js",
+        "/libs/marked/index.js",
+        "/Logo.png",
+        "/robots.txt",
+        "/textures/wood_default.jpg",
+    ] {
+        assert_eq!(route(Kind::Audiobookshelf, "GET", path), RouteClass::WebUi, "{path}");
+    }
+}
+
 #[test]
 fn audiobookshelf_table_of_routes() {
     let kind = Kind::Audiobookshelf;
