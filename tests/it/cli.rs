@@ -157,7 +157,7 @@ impl WithoutFile {
         let home = tempfile::tempdir().expect("a home");
         let words = ["serve", "--upstream", "http://127.0.0.1:9", "--kind", "emby", "--listen", "127.0.0.1:0"];
         let mut gateway = Self::command(home.path(), &words).spawn().expect("the program");
-        let log = std::io::BufReader::new(gateway.stdout.take().expect("its log"));
+        let log = std::io::BufReader::new(gateway.stderr.take().expect("its log"));
         assert!(std::io::BufRead::lines(log).map_while(Result::ok).any(|line| line.contains(" ready ")), "it never became ready");
         Self { home, gateway }
     }

@@ -55,6 +55,7 @@ const WEB_UI: &[&str] = &[
     "/libs/**",
     "/textures/**",
     "/200.html",
+    "/index.html",
     "/book_placeholder.jpg",
     "/favicon.ico",
     "/icon.svg",

@@ -281,6 +281,7 @@ fn every_static_file_of_audiobookshelfs_web_page_is_part_of_the_web_page() {
     for path in [
         "/_nuxt/abc123.js",
         "/200.html",
+        "/index.html",
         "/book_placeholder.jpg",
         "/favicon.ico",
         "/fonts/absicons/absicons.woff",
