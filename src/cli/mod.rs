@@ -1,5 +1,5 @@
 //! The command line: one file a noun. Commands talk to the running gateway over its admin socket, or, when none runs, open the
-//! store themselves and say so (`client`).
+//! store themselves and say so.
 
 mod accounts;
 mod ask;
