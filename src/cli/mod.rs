@@ -140,7 +140,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
 fn check_config(_args: &CheckConfigArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let text = check_config::check(global.config.as_deref()).map_err(open::problems)?;
-    output.sentence(&text)
+    text.lines().try_for_each(|line| output.sentence(line))
 }
 
 /// A small runtime of its own for commands that end.

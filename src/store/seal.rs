@@ -85,6 +85,11 @@ impl MasterKey {
                 Ok((Self::parse(text)?, Some(warning)))
             }
             (MasterKeyText::Found(text), _) => Ok((Self::parse(text)?, None)),
+            (MasterKeyText::Missing, SecretSource::Credential(_)) if store_exists => Err(StoreError::MasterKey(format!(
+                "there is a store, but not its master key: {} is not here. systemd hands it to the service only: while the service runs, \
+                 commands go through it; if the service itself says this, restore the key from your backup",
+                describe(source)
+            ))),
             (MasterKeyText::Missing, _) if store_exists => Err(StoreError::MasterKey(format!(
                 "there is a store, but its master key is missing: {} does not exist; restore it from your backup. A new one would not open this store",
                 describe(source)
@@ -265,6 +270,13 @@ mod tests {
         for wrong in ["", "short", "zz", &"z".repeat(64), &"é".repeat(32)] {
             assert!(MasterKey::parse(&wrong.into()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_credential_that_only_the_service_has_is_not_called_lost() {
+        let source = SecretSource::Credential("master-key".to_owned());
+        let error = MasterKey::obtain(&source, &MasterKeyText::Missing, true).expect_err("none is made").to_string();
+        assert!(error.contains("systemd hands it to the service only"), "{error}");
     }
 
     #[test]
