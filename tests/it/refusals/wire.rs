@@ -112,10 +112,7 @@ fn targets(rig: &Rig) -> Vec<Row> {
         "/a%0d%0ax",
         "/caf\u{e9}",
     ] {
-        // Some of these hyper itself takes for no HTTP, and closes.
-        let after = if matches!(target, "foo" | "/a\\b" | "/caf\u{e9}") { None } else { Some(Open) };
-        let bytes = line(&format!("GET {target} HTTP/1.1"));
-        rows.push(row("target", bytes, &[400], after.unwrap_or(Open)));
+        rows.push(row("target", line(&format!("GET {target} HTTP/1.1")), &[400], Open));
     }
     let in_path = line(&format!("GET /keygate-test/{} HTTP/1.1", rig.secret()));
     rows.push(row("a key in the path", in_path, &[400], Open));
@@ -148,13 +145,8 @@ fn heads(rig: &Rig) -> Vec<Row> {
     for host in ["a, b", "a/b?c", "u@a", "", "a:99999", "%61", "a b"] {
         rows.push(row("host", with_key(rig, "GET /keygate-test/echo HTTP/1.1", &format!("Host: {host}\r\n")), &[400], Open));
     }
-    for name in
-        ["X_Emby_Token", "x_forwarded_for", "X.Real.IP", "x_client_ip", "Authorization_", "proxy_authorization", "X_Http_Method_Override"]
-    {
-        // "authorization_" is a name of its own: it is dropped.
-        if name != "Authorization_" {
-            rows.push(row("a name in disguise", get(&format!("{name}: a\r\n")), &[400], Open));
-        }
+    for name in ["X_Emby_Token", "x_forwarded_for", "X.Real.IP", "x_client_ip", "proxy_authorization", "X_Http_Method_Override"] {
+        rows.push(row("a name in disguise", get(&format!("{name}: a\r\n")), &[400], Open));
     }
     for name in ["X-Emby-Token", "Authorization", "Host", "X-Forwarded-For", "content-length", "x_real_ip", "cookie", "sec-websocket-key"] {
         rows.push(row("a nominated header", get(&format!("Connection: keep-alive, {name}\r\n")), &[400], Open));
