@@ -4,8 +4,12 @@ pub mod access;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Log, LogFormat};
@@ -44,13 +48,21 @@ pub fn start(log: &Log) -> Result<Guard, TelemetryError> {
         .buffered_lines_limit(QUEUED_LINES)
         .thread_name("log")
         .finish(std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false).with_timer(UtcTime);
-    let result = match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    let lines = fmt::layer().with_writer(writer).with_target(false).with_timer(UtcTime);
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
+    let result = registry().with(filter).with(filter_fn(may_be_written)).with(lines).try_init();
     result.map_err(|_| TelemetryError::Twice)?;
     Ok(Guard(guard))
+}
+
+/// Libraries below keygate may print what they carry when they are asked for every detail: requests, headers, decoded frames. So only
+/// keygate's own lines go below `info`, whatever the filter says.
+fn may_be_written(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    *metadata.level() <= Level::INFO || target == "keygate" || target.starts_with("keygate::")
 }
 
 struct UtcTime;

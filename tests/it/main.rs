@@ -19,6 +19,7 @@ mod patience;
 mod refusals;
 mod retry;
 mod routing;
+mod sessions;
 mod shutdown;
 mod smoke;
 mod standins;

@@ -166,6 +166,15 @@ pub(crate) fn manual_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(Timestamp::from_millis(SystemClock::new().now().as_millis())))
 }
 
+/// Waits until something is so, which must be soon.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let patience = tokio::time::Instant::now() + http::PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < patience, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A configuration for tests: loopback, a free port, two cores, defaults elsewhere.
 pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
     Config {
