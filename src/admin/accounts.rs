@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::admin::api::{AccountList, AccountRemoved, AccountView, CredentialRequest, LoginView, NewAccountRequest, OneAccount};
+use crate::admin::api::{
+    AccountList, AccountRemoved, AccountView, CredentialRequest, Forwarding, LoginView, NewAccountRequest, OneAccount,
+};
 use crate::admin::error::AdminError;
 use crate::admin::keys::iso;
 use crate::admin::{Admin, Peer, names};
@@ -101,6 +103,14 @@ impl Admin {
         tracing::info!(account = name, good = found.is_ok(), %peer, "login of {name} asked for by {peer}");
         let found = found.map_err(|error| AdminError::Upstream { text: error.to_string(), source: error })?;
         Ok(OneAccount { account: self.fresh_view(&account), login: Some(login_view(found)) })
+    }
+
+    /// Whether the account's media server believes keygate about who the client is.
+    pub(super) async fn forwarding(&self, id: &str) -> Result<Forwarding, AdminError> {
+        let account = self.account(id)?;
+        let believed = self.sessions.believes_forwarding(account.id).await;
+        let believed = believed.map_err(|error| AdminError::Upstream { text: error.to_string(), source: error })?;
+        Ok(Forwarding { believed })
     }
 
     /// Blocking.

@@ -239,6 +239,13 @@ pub struct CredentialRequest {
     pub verify: Option<bool>,
 }
 
+/// What a media server makes of `X-Forwarded-For` as keygate sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarding {
+    /// Whether it believes it; absent where the server does not say.
+    pub believed: Option<bool>,
+}
+
 /// What removing an account did.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -30,8 +30,17 @@ use crate::upstream::session::{AccountState, Sessions};
 
 pub use router::router;
 
-/// Reads the configuration again. Blocking. Gives what changed, one sentence each, or the text of all problems.
-pub type Reload = dyn Fn() -> Result<Vec<String>, String> + Send + Sync;
+/// Reads the configuration again. Blocking. Gives what was taken over, or the text of all problems.
+pub type Reload = dyn Fn() -> Result<TakenOver, String> + Send + Sync;
+
+/// What a reload brought.
+#[derive(Debug)]
+pub struct TakenOver {
+    /// What changed, one sentence each.
+    pub changes: Vec<String>,
+    /// The upstreams that there are now.
+    pub upstreams: Vec<UpstreamView>,
+}
 
 /// What the admin socket works with.
 pub struct Admin {
@@ -66,11 +75,6 @@ impl Admin {
         self
     }
 
-    /// Replaces the list of upstreams after a reload.
-    pub fn set_upstreams(&self, upstreams: Vec<UpstreamView>) {
-        self.upstreams.store(Arc::new(upstreams));
-    }
-
     /// What `keygate status` shows. Blocking.
     fn status(&self) -> Result<StatusView, AdminError> {
         let accounts = self.sessions.accounts();
@@ -96,7 +100,8 @@ impl Admin {
             return Err(AdminError::Invalid("this gateway was started without a configuration file: there is nothing to reload".into()));
         };
         match reload() {
-            Ok(changes) => {
+            Ok(TakenOver { changes, upstreams }) => {
+                self.upstreams.store(Arc::new(upstreams));
                 let what = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
                 tracing::info!("configuration read again, asked by {asked_by}: {what}");
                 Ok(Reloaded { changes })

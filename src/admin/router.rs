@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::admin::api::{
-    AccountList, AccountRemoved, CredentialRequest, ErrorBody, KeyList, NewAccountRequest, NewKeyRequest, OneAccount, OneKey,
+    AccountList, AccountRemoved, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest, OneAccount, OneKey,
     PatchKeyRequest, Reloaded, RotateRequest, StatusView,
 };
 use crate::admin::error::AdminError;
@@ -40,6 +40,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/accounts/{id}", get(show_account).delete(remove_account))
         .route("/api/accounts/{id}/login", post(login))
         .route("/api/accounts/{id}/credential", put(set_credential))
+        .route("/api/accounts/{id}/forwarding", get(forwarding))
         .route("/api/status", get(status))
         .route("/api/reload", post(reload))
         .fallback(no_route)
@@ -132,6 +133,10 @@ async fn set_credential(State(admin): Shared, Extension(peer): Asker, Path(id): 
 
 async fn login(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>) -> Answer<OneAccount> {
     admin.tasks.spawn(Arc::clone(&admin).login(id, peer)).await?.map(Json)
+}
+
+async fn forwarding(State(admin): Shared, Path(id): Path<String>) -> Answer<Forwarding> {
+    admin.forwarding(&id).await.map(Json)
 }
 
 async fn remove_account(

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod failure;
 mod gateway;
 mod keys;
+mod online;
 pub mod open;
 pub mod output;
 mod process;
@@ -110,7 +111,11 @@ pub enum Command {
 
 /// `keygate check-config`.
 #[derive(Args, Debug)]
-pub struct CheckConfigArgs {}
+pub struct CheckConfigArgs {
+    /// Also ask every media server whether it is there and what is configured
+    #[arg(long)]
+    pub online: bool,
+}
 
 /// Parses the command line, does what it says, and gives the process's exit code.
 pub fn main() -> ExitCode {
@@ -138,9 +143,14 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-fn check_config(_args: &CheckConfigArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
+fn check_config(args: &CheckConfigArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let text = check_config::check(global.config.as_deref()).map_err(open::problems)?;
-    text.lines().try_for_each(|line| output.sentence(line))
+    text.lines().try_for_each(|line| output.sentence(line))?;
+    if !args.online {
+        return Ok(());
+    }
+    let (config, _) = open::config(global)?;
+    block_on(online::check(&config, global, output))
 }
 
 /// A small runtime of its own for commands that end.

@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::socket::{self, AdminSocket, SocketAccess};
-use crate::admin::{Admin, Reload};
+use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::online::{self, Judged};
 use crate::cli::{Global, open, process};
 use crate::clock::{Clock, SystemClock};
 use crate::config::problem::Warning;
@@ -244,27 +245,14 @@ async fn settle(registry: Arc<crate::registry::Registry>, stop: CancellationToke
 
 /// Says at the start what an operator would otherwise find out from clients: an upstream that is down, or is another kind of server.
 async fn look_at(upstream: Arc<crate::upstream::client::Upstream>, stop: CancellationToken) {
-    let (name, address) = (&upstream.name, upstream.address());
     let found = tokio::select! {
         () = stop.cancelled() => return,
         found = survey(&upstream) => found,
     };
-    match found {
-        Ok(Found::Server { kind, version }) if kind == upstream.kind => {
-            tracing::info!(upstream = %name, version, "{} answers at {address}", kind.product());
-        }
-        Ok(Found::Server { kind, .. }) => tracing::error!(
-            upstream = %name,
-            "upstream.kind is \"{}\", but http://{address} answers as {}. Set kind = \"{kind}\".", upstream.kind, kind.product()
-        ),
-        Ok(Found::Starting) => tracing::warn!(upstream = %name, "http://{address} is still starting; clients get 503 until it is up"),
-        Ok(Found::Stranger) => tracing::error!(
-            upstream = %name,
-            "http://{address} does not answer as {}: is upstream.url right, and does it need a base_path?", upstream.kind.product()
-        ),
-        Err(error) => {
-            tracing::warn!(upstream = %name, %error, "upstream http://{address} cannot be reached; clients get 502 until it is back")
-        }
+    match online::judge(&upstream, found) {
+        Judged::Good(text) => tracing::info!(upstream = %upstream.name, "{text}"),
+        Judged::Away(text) => tracing::warn!(upstream = %upstream.name, "{text}"),
+        Judged::Wrong(text) => tracing::error!(upstream = %upstream.name, "{text}"),
     }
 }
 
@@ -283,12 +271,7 @@ fn reloader(file: PathBuf, config: &Config, app: &App) -> Box<Reload> {
     Box::new(move || reload(&file, &running, &gateway, &sessions))
 }
 
-fn reload(
-    file: &std::path::Path,
-    running: &std::sync::Mutex<Config>,
-    gateway: &Gateway,
-    sessions: &Sessions,
-) -> Result<Vec<String>, String> {
+fn reload(file: &std::path::Path, running: &std::sync::Mutex<Config>, gateway: &Gateway, sessions: &Sessions) -> Result<TakenOver, String> {
     let (mut config, _) = Config::load(file).map_err(|problems| problems.to_string())?;
     let mut running = running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if config.limits.max_connections == 0 {
@@ -302,6 +285,7 @@ fn reload(
     let settings = Settings::new(&config, Some(&gateway.settings()));
     sessions.set_upstreams(settings.upstreams());
     gateway.set_settings(settings);
+    let upstreams = open::views(&config);
     *running = config;
-    Ok(changes)
+    Ok(TakenOver { changes, upstreams })
 }

@@ -35,6 +35,8 @@ pub struct Faults {
     pub cut_bodies_after: Option<u64>,
     /// Connections are closed in place of the answer.
     pub no_answer: bool,
+    /// Jellyfin: the gateway is not among its known proxies, so that every client looks like the gateway.
+    pub ignore_forwarded_for: bool,
 }
 
 /// A handle on a running stand-in. Clones are handles on the same one.

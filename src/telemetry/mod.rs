@@ -68,7 +68,7 @@ fn may_be_written(metadata: &Metadata<'_>) -> bool {
 struct UtcTime;
 
 impl FormatTime for UtcTime {
-    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+    fn format_time(&self, writer: &mut fmt::format::Writer<'_>) -> std::fmt::Result {
         let millis = SystemClock::new().now().as_millis();
         match jiff::Timestamp::from_millisecond(millis) {
             Ok(time) => write!(writer, "{time:.3}"),

@@ -1,5 +1,7 @@
 //! What answers at an upstream's address: which kind of server, and which version.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
@@ -40,6 +42,19 @@ pub async fn survey(upstream: &Upstream) -> Result<Found, CallError> {
     }
     let status = call(upstream, question("/status"), None).await?;
     Ok(read_status(&status).unwrap_or(Found::Stranger))
+}
+
+/// An address for documentation (RFC 5737): no network that a server takes for its own has it.
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// Whether Jellyfin believes `X-Forwarded-For` from here: it must not take an address of the internet for one of its own network. `None`:
+/// the server does not say. `headers` carry a session.
+///
+/// # Errors
+/// [`CallError`] when nothing answers.
+pub async fn believes_forwarding(upstream: &Upstream, headers: HeaderMap) -> Result<Option<bool>, CallError> {
+    let answer = call(upstream, Call { headers, ..question("/System/Endpoint") }, Some(STRANGER)).await?;
+    Ok(json(&answer).and_then(|endpoint| endpoint.get("IsInNetwork")?.as_bool()).map(|is_near| !is_near))
 }
 
 fn question(path: &str) -> Call {

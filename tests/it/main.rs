@@ -7,14 +7,18 @@
     reason = "a test fails by panicking, and spawns and waits as it likes"
 )]
 
+mod access_log;
 mod admin;
 mod architecture;
 mod carriers;
 mod cli;
 mod clients;
 mod config;
+mod crash;
+mod daemon;
 mod forwarding;
 mod http2;
+mod leaks;
 mod patience;
 mod refusals;
 mod retry;

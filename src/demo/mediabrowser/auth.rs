@@ -123,6 +123,7 @@ pub(super) async fn route(visit: &Visit<'_>, call: &mut Call) -> Option<Response
         ("POST", ["system", ..]) => answer::empty(StatusCode::NO_CONTENT),
         ("GET", ["system", "logs", ..]) => answer::json(&json!([])),
         ("GET", ["system", "info"]) => library::info(visit),
+        ("GET", ["system", "endpoint"]) => endpoint(server, call),
         ("GET", ["system", "configuration"]) => answer::json(&json!({"ServerName": "stand-in", "IsStartupWizardCompleted": true})),
         _ => return None,
     })
@@ -144,6 +145,13 @@ fn logout(visit: &Visit<'_>) -> Response<Body> {
         visit.server.control.kill_token(token);
     }
     answer::empty(StatusCode::NO_CONTENT)
+}
+
+/// Where the server thinks that the caller is.
+fn endpoint(server: &Server, call: &Call) -> Response<Body> {
+    let forwarded = call.header("x-forwarded-for").filter(|_| !server.control.ordered_faults().ignore_forwarded_for);
+    let address = forwarded.and_then(|text| text.trim().parse().ok()).unwrap_or(call.peer);
+    answer::json(&json!({"IsLocal": address.is_loopback(), "IsInNetwork": address.is_loopback()}))
 }
 
 fn create_key(server: &Arc<Server>, call: &Call) -> Response<Body> {

@@ -18,6 +18,9 @@ use crate::upstream::session::core::{Core, Goal};
 use crate::upstream::session::gate::Failure;
 use crate::upstream::session::{LoggedIn, Session, SessionError};
 
+/// From here on a difference between two machines' clocks is worth a line. A slow answer is none.
+const CLOCKS_APART: Duration = Duration::from_secs(90);
+
 /// A flight and all that it carries.
 pub(super) struct Flight {
     core: Arc<Core>,
@@ -187,6 +190,9 @@ impl Flight {
         self.check_user(grant.user_id.as_deref()).await?;
         // Only the length of the token's life is believed, and it is counted from before the call: the upstream's clock may be off.
         let life = grant.lifetime.map(|lifetime| lifetime.expires_at.since(lifetime.issued_at));
+        if let Some(lifetime) = grant.lifetime {
+            self.compare_clocks(lifetime.issued_at);
+        }
         let record = SessionRecord {
             id: self.place.slot.id,
             generation: self.core.next_generation(),
@@ -208,6 +214,16 @@ impl Flight {
             tracing::info!(account = %self.label(), generation = session.generation, life_secs = life.map(|life| life.as_secs()), "{done}");
         }
         outcome
+    }
+
+    /// Sessions do not mind clocks that differ, but the media server's own times, logs and scrobbles do, and so do certificates.
+    fn compare_clocks(&self, theirs: Timestamp) {
+        let ours = self.core.clock.now();
+        let (apart, direction) = if theirs > ours { (theirs.since(ours), "ahead of") } else { (ours.since(theirs), "behind") };
+        if apart > CLOCKS_APART {
+            let (product, seconds) = (self.upstream.kind.product(), apart.as_secs());
+            tracing::warn!(account = %self.label(), "the clock of {product} is {seconds} s {direction} keygate's: set both by NTP");
+        }
     }
 
     /// The account's record with what a grant taught; `None` when that is nothing new.

@@ -30,7 +30,7 @@ use crate::store::{Store, StoreError};
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::TokenState;
 use crate::upstream::session::core::{Core, Goal, Step};
-use crate::upstream::{AccountId, Credential, UpstreamName};
+use crate::upstream::{AccountId, Credential, UpstreamName, survey};
 
 /// Whose session: an account's, or one key's of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -274,6 +274,19 @@ impl Sessions {
         self.obtain(place.slot.id, Goal::Login, None).await?;
         let learnt = place.slot.state().logged_in.clone();
         Ok(learnt.unwrap_or(LoggedIn { user_id: None, user_name: None, token_life: None }))
+    }
+
+    /// Whether the account's media server believes keygate about who the client is; `None`: it does not say. Asked with a session of
+    /// the account's.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn believes_forwarding(&self, id: AccountId) -> Result<Option<bool>, SessionError> {
+        let session = self.current(SessionId { account: id, key: None }, None).await?;
+        let account = self.account(id).ok_or(SessionError::NoAccount)?;
+        let upstream = self.core.upstream(&account.upstream)?;
+        let answer = survey::believes_forwarding(&upstream, session.headers.iter().cloned().collect()).await;
+        answer.map_err(|error| SessionError::Unreachable(error.to_string()))
     }
 
     /// The state of an account's sessions, for `accounts list` and `accounts show`.

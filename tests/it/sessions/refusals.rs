@@ -156,7 +156,11 @@ async fn a_server_that_starts_or_limits_logins_is_503_with_the_time_to_wait() {
             for _ in 0..3 {
                 let answer = rig.get(protected(kind)).await;
                 let wait = answer.header("retry-after").and_then(|text| text.parse::<u64>().ok());
-                assert_eq!((answer.status.as_u16(), answer.json()["error"].as_str()), (503, Some("upstream_login_waiting")), "{kind} {status}");
+                assert_eq!(
+                    (answer.status.as_u16(), answer.json()["error"].as_str()),
+                    (503, Some("upstream_login_waiting")),
+                    "{kind} {status}"
+                );
                 assert!(wait.is_some_and(|wait| (least..=least + 20).contains(&wait)), "{kind} {status}: {wait:?}");
             }
             let tries = || control.journal().into_iter().filter(|seen| seen.method == Method::POST).count();
