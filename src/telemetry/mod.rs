@@ -76,3 +76,42 @@ impl FormatTime for UtcTime {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_keygates_own_lines_go_below_info() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = registry().with(EnvFilter::new("trace")).with(filter_fn(may_be_written)).with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "h2::codec", "Headers of somebody");
+            tracing::debug!(target: "keygatelike", "a stranger");
+            tracing::info!(target: "rustls", "something worth knowing");
+            tracing::trace!(target: "keygate::upstream", "a detail of ours");
+        });
+        let text = String::from_utf8(written.0.lock().expect("no panic").clone()).expect("text");
+        assert!(text.contains("something worth knowing") && text.contains("a detail of ours"), "{text}");
+        assert!(!text.contains("somebody") && !text.contains("a stranger"), "{text}");
+    }
+}

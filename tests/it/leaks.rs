@@ -206,11 +206,7 @@ fn mirror(status: &'static str) -> String {
                     }
                 }
                 let body = String::from_utf8_lossy(&request[..length]).into_owned();
-                let head = format!(
-                    "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nx-mirror: {}\r\nconnection: close\r\n\r\n",
-                    body.len(),
-                    "x"
-                );
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 let _ = stream.write_all(format!("{head}{body}").as_bytes());
             });
         }

@@ -19,6 +19,7 @@ mod daemon;
 mod forwarding;
 mod http2;
 mod leaks;
+mod lifecycle;
 mod patience;
 mod refusals;
 mod retry;
