@@ -250,8 +250,15 @@ impl Route<'_> {
         Ok(respond_with(exchange, self.admission, notes.take()))
     }
 
-    async fn upgrade(mut self, outbound: Outbound, client: OnUpgrade, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+    async fn upgrade(mut self, mut outbound: Outbound, client: OnUpgrade, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
         let worker = self.visit.worker;
+        if self.renewable()
+            && !self.site.upstream.dialect().refuses_dead_sockets()
+            && let Opinion::Renewed(session) = Box::pin(self.second_opinion(Verdict::Doubtful)).await?
+        {
+            outbound = outbound.with_session(&session);
+            self.session = Some(session);
+        }
         let spare = self.renewable().then(|| outbound.clone());
         let mut response = tunnel::handshake(&worker.pool, &self.site.upstream, outbound).await?;
         match self.verdict(&response, true) {

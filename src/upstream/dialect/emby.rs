@@ -96,6 +96,11 @@ impl Dialect for Emby {
         Some(Secret::new(query))
     }
 
+    /// Everybody's upgrade succeeds; without a good token it stays silent for ever.
+    fn refuses_dead_sockets(&self) -> bool {
+        false
+    }
+
     /// A missing right is 401 as well, and viewing hours are 401 with a header that says so: the probe decides.
     fn verdict(&self, status: StatusCode, headers: &HeaderMap, _path: &Path<'_>, _upgrade: bool) -> Verdict {
         if status == StatusCode::UNAUTHORIZED && !is_parental_control(headers) { Verdict::Doubtful } else { Verdict::Accepted }

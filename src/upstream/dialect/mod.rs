@@ -186,6 +186,12 @@ pub trait Dialect: Send + Sync {
     /// reads nothing else there. `None`: headers suffice.
     fn socket_query(&self, token: &Secret<String>, device: &Device) -> Option<Secret<String>>;
 
+    /// Whether the upgrade of a WebSocket with a dead token is refused, or judged by what the client sends later. Where it is neither,
+    /// the token is asked about before.
+    fn refuses_dead_sockets(&self) -> bool {
+        true
+    }
+
     /// What an answer to a forwarded request says of the session token. `upgrade`: the request was a WebSocket upgrade.
     fn verdict(&self, status: StatusCode, headers: &HeaderMap, path: &Path<'_>, upgrade: bool) -> Verdict;
 

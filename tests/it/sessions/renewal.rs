@@ -58,6 +58,34 @@ async fn three_hundred_requests_at_once_with_a_token_that_the_upstream_killed_ca
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_requests_at_once_with_a_dead_token_of_emby_or_jellyfin_cause_one_login() {
+    for kind in [Kind::Emby, Kind::Jellyfin] {
+        let rig = Rig::new(kind).await;
+        assert_eq!(rig.get(protected(kind)).await.status, 200, "{kind}");
+        rig.standin.control().kill_all_tokens();
+        assert_eq!(at_once(&rig, 300, protected(kind)).await, vec![200; 300], "{kind}");
+        assert_eq!(rig.standin.control().counters().logins, 2, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_opens_although_the_upstream_had_killed_the_token() {
+    for kind in [Kind::Emby, Kind::Jellyfin] {
+        let rig = Rig::new(kind).await;
+        assert_eq!(rig.get(protected(kind)).await.status, 200, "{kind}");
+        rig.standin.control().kill_all_tokens();
+        let path = if kind == Kind::Emby { "/embywebsocket" } else { "/socket" };
+        let head = format!(
+            "GET {path}?api_key={} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            rig.secret()
+        );
+        assert_eq!(client::status_of(&client::raw(rig.address, head.as_bytes()).await), 101, "{kind}");
+        assert_eq!(rig.standin.control().counters().logins, 2, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_renewed_at_four_fifths_of_its_life_while_a_stream_runs_on() {
     let (rig, clock) = timed().await;
     assert_eq!(rig.get("/api/me").await.status, 200);
@@ -123,7 +151,9 @@ async fn a_big_post_is_never_sent_twice_but_answered_503_and_the_next_one_passes
         let posts = || rig.standin.control().journal().into_iter().filter(|seen| seen.path() == path).count();
         assert_eq!(posts(), 1, "{kind}");
         let answer = client::send(rig.address, Method::POST, path, &headers, body).await;
-        assert!(matches!(answer.status.as_u16(), 200 | 404), "{kind}: {}", answer.status);
+        // Audiobookshelf has no such route and hangs up before it has read the body: the answer may get lost.
+        let expected: &[u16] = if kind == Kind::Audiobookshelf { &[404, 502] } else { &[200] };
+        assert!(expected.contains(&answer.status.as_u16()), "{kind}: {}", answer.status);
         assert_eq!(posts(), 2, "{kind}");
         assert_eq!(rig.standin.control().counters().logins, 2, "{kind}");
     }
