@@ -69,14 +69,6 @@ async fn film_token(server: &StandIn, user: &str, device: &str) -> String {
     film_login(server, user, device).await.json()["AccessToken"].as_str().unwrap().to_owned()
 }
 
-/// A session token of a user.
-pub(crate) async fn token(server: &StandIn, user: &str) -> String {
-    match server.kind {
-        Kind::Audiobookshelf => book_login(server, user).await["user"]["accessToken"].as_str().unwrap().to_owned(),
-        Kind::Emby | Kind::Jellyfin => film_token(server, user, DEVICE).await,
-    }
-}
-
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }

@@ -119,11 +119,6 @@ impl Rig {
         &self.app().keep
     }
 
-    /// `http://127.0.0.1:PORT`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
     /// The text of the rig's key.
     pub(crate) fn secret(&self) -> &str {
         self.key.expose()
