@@ -1,5 +1,7 @@
 //! What arrives at the upstream: the judged path, the rest of the query, and the headers that are not keygate's business untouched.
 
+mod answers;
+
 use ::http::Method;
 use keygate::demo::{Options, Seen};
 use keygate::upstream::Kind;
