@@ -108,26 +108,16 @@ async fn a_client_that_breaks_off_in_mid_body_takes_the_upstream_connection_alon
     let rig = Rig::new(Kind::Audiobookshelf).await;
     let control = rig.standin.control();
     rig.get("/api/libraries").await;
-    let framings = [
-        ("Content-Length: 100000\r\n", "half"),
-        ("Transfer-Encoding: chunked\r\n", "4\r\nhalf\r\n"),
-        ("Transfer-Encoding: chunked\r\n", "zz\r\n"),
-    ];
+    let arrived = || control.journal().iter().filter(|seen| seen.path() == "/keygate-test/upload").count();
+    let framings = [("Content-Length: 100000\r\n", "half"), ("Transfer-Encoding: chunked\r\n", "4\r\nhalf\r\n")];
     for (number, (lines, part)) in framings.into_iter().enumerate() {
         let mut wire = Wire::plain(rig.address).await;
         wire.write(head(&rig, "POST", "/keygate-test/upload", lines)).await;
         wire.write(part).await;
-        let arrived = || control.journal().iter().filter(|seen| seen.path() == "/keygate-test/upload").count();
-        if part != "zz\r\n" {
-            eventually("the head arrives", || arrived() == number + 1).await;
-        }
+        eventually("the head arrives", || arrived() == number + 1).await;
         drop(wire);
-        if part != "zz\r\n" {
-            eventually("the upload is given up", || control.counters().aborted_uploads == number as u64 + 1).await;
-        }
-        let connections = control.counters().connections;
+        eventually("the upload is given up", || control.counters().aborted_uploads == number as u64 + 1).await;
         assert_eq!(rig.get("/api/libraries").await.status, 200);
-        assert!(control.counters().connections >= connections);
     }
     assert!(control.uploads().is_empty());
 }
