@@ -5,6 +5,7 @@ pub mod accept;
 pub mod connection;
 pub mod drain;
 pub mod listener;
+mod patience;
 pub mod tls;
 
 use std::io;
