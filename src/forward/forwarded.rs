@@ -63,10 +63,10 @@ pub fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Drops what the client said and sets `X-Forwarded-For`, `X-Real-IP`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+/// Drops what the client said and sets `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`. (All three servers look at
+/// `X-Forwarded-For` before `X-Real-IP`, which is left away.)
 pub fn rebuild(headers: &mut HeaderMap, forwarding: Forwarding) {
     drop_all(headers);
-    headers.insert(X_REAL_IP, forwarding.address.clone());
     headers.insert(X_FORWARDED_FOR, forwarding.address);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if forwarding.secure { "https" } else { "http" }));
     headers.insert(X_FORWARDED_HOST, forwarding.host);
@@ -220,8 +220,7 @@ mod tests {
                 "accept: */*",
                 "x-forwarded-for: 192.0.2.1",
                 "x-forwarded-host: media.example.org:8443",
-                "x-forwarded-proto: https",
-                "x-real-ip: 192.0.2.1"
+                "x-forwarded-proto: https"
             ]
         );
     }

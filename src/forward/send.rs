@@ -15,7 +15,7 @@ use crate::upstream::client::{Lease, Partition, Pool, Upstream};
 
 /// A pooled connection that idled longer than this may have been closed by the server just now: a safe request without a body is
 /// copied before it is written there, so that it can be sent again.
-const MAY_BE_STALE_AFTER: Duration = Duration::from_millis(200);
+const MAY_BE_STALE_AFTER: Duration = Duration::from_millis(20);
 
 /// An answer's head, and what its body needs.
 #[derive(Debug)]
@@ -43,19 +43,19 @@ pub async fn send(
     let sent = body.sent();
     let mut lease = match pool.idle(upstream, partition) {
         Some(lease) => lease,
-        None => pool.connect(upstream, partition).await?,
+        None => Box::pin(pool.connect(upstream, partition)).await?,
     };
     let copy = (body.is_empty() && outbound.is_safe() && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| outbound.clone());
     let first = attempt(&mut lease, outbound.into_request(body), &sent, upstream.timeouts.response_header).await;
     let response = match first {
         Ok(response) => response,
         Err(Failed::NotSent(request)) if lease.idle_for().is_some() => {
-            lease = pool.connect(upstream, partition).await?;
+            lease = Box::pin(pool.connect(upstream, partition)).await?;
             attempt(&mut lease, *request, &sent, upstream.timeouts.response_header).await.map_err(Failed::into_refusal)?
         }
         Err(Failed::Broken(error)) => {
             let Some(copy) = copy else { return Err(broken_off(&sent, error)) };
-            lease = pool.connect(upstream, partition).await?;
+            lease = Box::pin(pool.connect(upstream, partition)).await?;
             attempt(&mut lease, copy.into_request(RequestBody::empty()), &sent, upstream.timeouts.response_header)
                 .await
                 .map_err(Failed::into_refusal)?

@@ -115,7 +115,8 @@ impl Visit<'_> {
         let route = Route { visit: self, site: &site, path: &path, admission, session };
         match on_client {
             None => route.exchange(outbound, body, notes).await,
-            Some(client) => route.upgrade(outbound, client, notes).await,
+            // Rare, and large: not a part of every connection's memory.
+            Some(client) => Box::pin(route.upgrade(outbound, client, notes)).await,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::forward::body::GatewayBody;
 use crate::forward::forwarded;
 use crate::gateway::Worker;
 use crate::server::accept::Slot;
-use crate::server::drain::{Stop, Tasks};
+use crate::server::drain::{Farewell, Tasks};
 use crate::server::listener::Listener;
 use crate::server::patience::{Guard, Moved, Protocol};
 use crate::upstream::UpstreamName;
@@ -202,7 +202,7 @@ impl Open {
 
 async fn http1(open: Open) {
     let (io, peer, guard, worker) = open.into_parts(Protocol::Http1);
-    let stop = worker.tasks().stop().clone();
+    let farewell = worker.tasks().farewell();
     let limits = &guard.limits;
     let mut builder = http1::Builder::new();
     builder.max_header_size(limits.max_header_bytes);
@@ -211,12 +211,12 @@ async fn http1(open: Open) {
     }
     let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
     let connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
-    guarded(connection, guard, stop, |connection| connection.graceful_shutdown()).await;
+    guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
 
 async fn http2(open: Open) {
     let (io, peer, guard, worker) = open.into_parts(Protocol::Http2);
-    let stop = worker.tasks().stop().clone();
+    let farewell = worker.tasks().farewell();
     let mut builder = http2::Builder::new(OnThisCore(worker.tasks().clone()));
     builder
         .timer(TokioTimer::new())
@@ -226,7 +226,7 @@ async fn http2(open: Open) {
         .initial_connection_window_size(CONNECTION_WINDOW);
     let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
     let connection = Box::pin(builder.serve_connection(io, service));
-    guarded(connection, guard, stop, |connection| connection.graceful_shutdown()).await;
+    guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
 
 /// hyper's own default, for which it needs no allocation.
@@ -257,20 +257,19 @@ where
 }
 
 /// Drives a connection until it ends, loses patience, or everything stops.
-async fn guarded<C, E>(mut connection: Pin<Box<C>>, mut guard: Guard, stop: Stop, shut_down: fn(Pin<&mut C>))
+async fn guarded<C, E>(mut connection: Pin<Box<C>>, mut guard: Guard, mut farewell: Farewell, shut_down: fn(Pin<&mut C>))
 where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
     let mut timer = std::pin::pin!(sleep(guard.look_every));
-    let mut stopping = std::pin::pin!(stop.begun());
     let mut has_stopped = false;
     let ended = poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(result));
             }
-            if !has_stopped && stopping.as_mut().poll(cx).is_ready() {
+            if !has_stopped && farewell.has_come(cx) {
                 has_stopped = true;
                 shut_down(connection.as_mut());
                 continue;

@@ -120,7 +120,12 @@ async fn core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) -> io::R
         () = reaper => {}
         () = stop.begun() => {}
     }
+    tasks.drain();
     pool.clear();
-    tasks.ended().await;
+    // What runs longer than it may is dropped with the runtime.
+    tokio::select! {
+        () = tasks.ended() => {}
+        () = stop.finished() => {}
+    }
     Ok(())
 }

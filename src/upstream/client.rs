@@ -233,7 +233,7 @@ impl Pool {
     }
 
     fn put(&self, partition: Partition, idle: Idle) {
-        if self.tasks.stop().has_begun() {
+        if self.tasks.is_draining() {
             return;
         }
         let mut shelf = self.idle.borrow_mut();
