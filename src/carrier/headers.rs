@@ -2,29 +2,28 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::strip::{self, Found, place_of};
+use super::strip::{self, Found, Names, names};
 use super::{Carrier, CarrierError, Credential, authorization, encoding};
 
 /// Removed from every request. The first four are carriers and may come once only.
-static NAMES: [HeaderName; 14] = [
-    AUTHORIZATION,
-    HeaderName::from_static("x-emby-token"),
-    HeaderName::from_static("x-mediabrowser-token"),
-    HeaderName::from_static("x-emby-authorization"),
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-refresh-token"),
-    HeaderName::from_static("x-return-tokens"),
-    HeaderName::from_static("x-application"),
+static NAMES: Names<14> = names![
+    "authorization",
+    "x-emby-token",
+    "x-mediabrowser-token",
+    "x-emby-authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-refresh-token",
+    "x-return-tokens",
+    "x-application",
     // The client's identity: the session upstream is keygate's own and has an identity of its own.
-    HeaderName::from_static("x-emby-client"),
-    HeaderName::from_static("x-emby-device-name"),
-    HeaderName::from_static("x-emby-device-id"),
-    HeaderName::from_static("x-emby-client-version"),
-    HeaderName::from_static("x-mediabrowser-authorization"),
+    "x-emby-client",
+    "x-emby-device-name",
+    "x-emby-device-id",
+    "x-emby-client-version",
+    "x-mediabrowser-authorization",
 ];
 
 /// Whether a header (lower-case name) is a credential or an identity, and so never forwarded.
@@ -44,7 +43,7 @@ pub(super) struct Removal {
 pub(super) fn read<'h>(headers: &'h HeaderMap, credential: &mut Credential<'h>) -> Result<Removal, CarrierError> {
     let mut removal = Removal::default();
     for (name, value) in headers {
-        if let Some(place) = place_of(name, &NAMES) {
+        if let Some(place) = NAMES.place_of(name) {
             let repeated = removal.listed.note(place);
             read_listed(place, repeated, value, credential)?;
         } else if strip::is_odd(name.as_str()) || encoding::holds_key(value.as_bytes()) {

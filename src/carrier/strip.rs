@@ -2,7 +2,43 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// Which names of a list were found; the list has at most 64 of them.
+/// A list of at most 64 header names (each shorter than 64 bytes) that is quick to say no: most headers have a length that no listed
+/// name has.
+pub(crate) struct Names<const N: usize> {
+    names: [HeaderName; N],
+    lengths: u64,
+}
+
+/// A [`Names`] of literals in lower case.
+macro_rules! names {
+    ($($name:literal),+ $(,)?) => {
+        $crate::carrier::strip::Names::new([$(http::HeaderName::from_static($name)),+], 0 $(| 1 << $name.len())+)
+    };
+}
+pub(crate) use names;
+
+impl<const N: usize> Names<N> {
+    /// For [`names`]. `lengths`: a bit for each length that occurs.
+    pub(crate) const fn new(names: [HeaderName; N], lengths: u64) -> Self {
+        Self { names, lengths }
+    }
+
+    /// The place of a name in the list.
+    pub(crate) fn place_of(&self, name: &HeaderName) -> Option<usize> {
+        let length = name.as_str().len();
+        if length >= 64 || self.lengths >> length & 1 == 0 {
+            return None;
+        }
+        self.names.iter().position(|listed| listed == name)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names.iter()
+    }
+}
+
+/// Which names of a list were found.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Found(u64);
 
@@ -15,22 +51,16 @@ impl Found {
     }
 
     /// Removes what was noted.
-    pub(crate) fn remove_from(self, headers: &mut HeaderMap, names: &[HeaderName]) {
+    pub(crate) fn remove_from<const N: usize>(self, headers: &mut HeaderMap, names: &Names<N>) {
         let mut rest = self.0;
         while rest != 0 {
             // trailing_zeros of a non-zero u64 is below 64.
-            if let Some(name) = names.get(rest.trailing_zeros() as usize) {
+            if let Some(name) = names.names.get(rest.trailing_zeros() as usize) {
                 headers.remove(name);
             }
             rest &= rest - 1;
         }
     }
-}
-
-/// The place of a name in a list.
-pub(crate) fn place_of(name: &HeaderName, names: &[HeaderName]) -> Option<usize> {
-    let name = name.as_str();
-    names.iter().position(|listed| listed.as_str() == name)
 }
 
 /// The form in which a careless server may read a header name: `_` and `.` are dashes. `None`: the name is plain.

@@ -9,36 +9,35 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use crate::carrier::strip::{Found, place_of};
+use crate::carrier::strip::{Found, Names, names};
 use crate::target::Host;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Beside everything that begins with `x-forwarded`.
-static NAMES: [HeaderName; 20] = [
-    X_REAL_IP,
-    HeaderName::from_static("forwarded"),
-    HeaderName::from_static("forwarded-for"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("cf-connecting-ip"),
-    HeaderName::from_static("cf-connecting-ipv6"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("fastly-client-ip"),
-    HeaderName::from_static("client-ip"),
-    HeaderName::from_static("x-remote-ip"),
-    HeaderName::from_static("x-remote-addr"),
-    HeaderName::from_static("x-original-forwarded-for"),
-    HeaderName::from_static("x-original-host"),
-    HeaderName::from_static("x-host"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
+static NAMES: Names<20> = names![
+    "x-real-ip",
+    "forwarded",
+    "forwarded-for",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "true-client-ip",
+    "fastly-client-ip",
+    "client-ip",
+    "x-remote-ip",
+    "x-remote-addr",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// Whether a header (lower-case name) says who the client is or rewrites what it asks for: never believed, never forwarded.
@@ -79,7 +78,7 @@ pub fn drop_all(headers: &mut HeaderMap) {
     for name in headers.keys() {
         if name.as_str().starts_with("x-forwarded") {
             others.push(name.clone());
-        } else if let Some(place) = place_of(name, &NAMES) {
+        } else if let Some(place) = NAMES.place_of(name) {
             found.note(place);
         }
     }
@@ -203,7 +202,7 @@ mod tests {
     #[test]
     fn rebuilding_leaves_nothing_that_the_client_said() {
         let mut headers = HeaderMap::new();
-        for name in &NAMES {
+        for name in NAMES.iter() {
             headers.append(name, HeaderValue::from_static("6.6.6.6"));
         }
         for name in ["x-forwarded-for", "x-forwarded-for", "x-forwarded", "x-forwarded-prefix", "x-forwarded-uri", "x-forwarded-user"] {
@@ -216,12 +215,7 @@ mod tests {
         lines.sort();
         assert_eq!(
             lines,
-            [
-                "accept: */*",
-                "x-forwarded-for: 192.0.2.1",
-                "x-forwarded-host: media.example.org:8443",
-                "x-forwarded-proto: https"
-            ]
+            ["accept: */*", "x-forwarded-for: 192.0.2.1", "x-forwarded-host: media.example.org:8443", "x-forwarded-proto: https"]
         );
     }
 

@@ -1,25 +1,25 @@
 //! Hop-by-hop headers (RFC 9110, section 7.6.1): removed from requests and from answers alike, first what `Connection` names, then
 //! the fixed list. Whatever keygate adds is added after this.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName};
 
-use crate::carrier::strip::{Found, place_of};
+use crate::carrier::strip::{Found, Names, names};
 
 /// `Expect` is no hop-by-hop header, but keygate answers it itself. `Content-Length` stays: it was judged to be one canonical
 /// number, and hyper holds the body to it.
-static NAMES: [HeaderName; 11] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-    EXPECT,
+static NAMES: Names<11> = names![
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
 ];
 
 /// Removes every hop-by-hop header from a request or an answer. For a WebSocket upgrade the caller then sets `Connection` and
@@ -28,7 +28,7 @@ pub fn strip(headers: &mut HeaderMap) {
     let mut found = Found::default();
     let mut others = Vec::new();
     for (name, value) in &*headers {
-        if let Some(place) = place_of(name, &NAMES) {
+        if let Some(place) = NAMES.place_of(name) {
             found.note(place);
             if place == 0 {
                 others.extend(nominated(value.as_bytes()));
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn the_fixed_list_and_all_proxy_headers_go() {
         let lines: Vec<_> = NAMES.iter().map(|name| (name.as_str(), "x")).collect();
-        assert_eq!(lines.len(), NAMES.len());
+        assert_eq!(lines.len(), 11);
         assert!(left(&lines).is_empty());
         assert_eq!(left(&[("proxy-anything", "x"), ("range", "bytes=0-")]), ["range"]);
     }

@@ -28,6 +28,17 @@ const CHECKSUM_LEN: usize = 6;
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// The value of each byte as a digit of Crockford's base 32; 255 for none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 32 {
+        digits[CROCKFORD[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+
 /// Public id of a key: 50 random bits, shown as ten characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(u64);
@@ -79,13 +90,11 @@ impl FromStr for KeyId {
         if text.len() != ID_LEN {
             return Err(MalformedKey::Shape);
         }
-        text.bytes()
-            .try_fold(0_u64, |number, byte| {
-                let digit = CROCKFORD.iter().position(|&c| c == byte)?;
-                Some(number << 5 | u64::try_from(digit).ok()?)
-            })
-            .map(Self)
-            .ok_or(MalformedKey::Shape)
+        let number = text.bytes().try_fold(0_u64, |number, byte| {
+            let digit = DIGITS[usize::from(byte)];
+            (digit < 32).then_some(number << 5 | u64::from(digit))
+        });
+        number.map(Self).ok_or(MalformedKey::Shape)
     }
 }
 
@@ -263,10 +272,11 @@ impl KeyHasher {
         Self(Hmac::new_from_slice(pepper.expose()).expect("HMAC takes a key of any length"))
     }
 
-    /// The digest of a key.
+    /// The digest of a key: of its id and its secret.
     pub fn digest(&self, key: &ApiKey) -> KeyDigest {
         let mut mac = self.0.clone();
-        mac.update(&key.text);
+        // Prefix and checksum follow from the rest. Without them the text and its padding fit into one block of the hash.
+        mac.update(&key.text[PREFIX.len()..KEY_LEN - CHECKSUM_LEN]);
         KeyDigest(mac.finalize().into_bytes().into())
     }
 }

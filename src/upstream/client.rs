@@ -5,7 +5,6 @@
 //! dropped on any doubt.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
@@ -166,7 +166,8 @@ pub struct Pool {
 
 #[derive(Default)]
 struct Shelf {
-    by_partition: HashMap<(Partition, *const Upstream), Vec<Idle>>,
+    // Ids and addresses are ours: nobody outside chooses them to collide.
+    by_partition: FxHashMap<(Partition, *const Upstream), Vec<Idle>>,
     len: usize,
 }
 

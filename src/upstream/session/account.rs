@@ -1,6 +1,5 @@
 //! Accounts and the slots of their sessions, in memory.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -8,6 +7,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
+
+use rustc_hash::FxHashMap;
 
 use crate::keys::KeyId;
 use crate::store::records::{AccountRecord, SessionRecord};
@@ -24,7 +25,7 @@ pub(super) type Landing<T> = watch::Receiver<Option<T>>;
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) record: ArcSwap<AccountRecord>,
-    pub(super) slots: ArcSwap<HashMap<Option<KeyId>, Arc<Slot>>>,
+    pub(super) slots: ArcSwap<FxHashMap<Option<KeyId>, Arc<Slot>>>,
     gate: Mutex<Gate>,
     /// One login at a time: the second key must not try a password that was just refused to the first.
     pub(super) login: tokio::sync::Mutex<()>,
@@ -103,7 +104,7 @@ impl Account {
         }
         let made = Arc::new(Slot::new(SessionId { account: self.record.load().id, key }));
         self.slots.rcu(|slots| {
-            let mut slots = HashMap::clone(slots);
+            let mut slots = FxHashMap::clone(slots);
             slots.entry(key).or_insert_with(|| Arc::clone(&made));
             slots
         });
@@ -113,7 +114,7 @@ impl Account {
     /// Takes a slot out.
     pub(super) fn take_slot(&self, key: Option<KeyId>) -> Option<Arc<Slot>> {
         let before = self.slots.rcu(|slots| {
-            let mut slots = HashMap::clone(slots);
+            let mut slots = FxHashMap::clone(slots);
             slots.remove(&key);
             slots
         });

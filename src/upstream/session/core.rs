@@ -10,6 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use rustc_hash::FxHashMap;
+
 use crate::clock::{Clock, Timestamp};
 use crate::store::records::AccountRecord;
 use crate::store::{Store, StoreError};
@@ -47,7 +49,7 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) control: tokio::runtime::Handle,
     pub(super) upstreams: ArcSwap<HashMap<UpstreamName, Arc<Upstream>>>,
-    pub(super) accounts: ArcSwap<HashMap<AccountId, Arc<Account>>>,
+    pub(super) accounts: ArcSwap<FxHashMap<AccountId, Arc<Account>>>,
     /// Orders the commits of flights.
     pub(super) writer: tokio::sync::Mutex<()>,
     /// One counter for all sessions: a session that was dropped and made anew never repeats a generation.
@@ -62,9 +64,9 @@ impl Core {
         clock: Arc<dyn Clock>,
         control: tokio::runtime::Handle,
     ) -> Result<Self, StoreError> {
-        let accounts: HashMap<_, _> = store.accounts()?.into_iter().map(|record| (record.id, Arc::new(Account::new(record)))).collect();
+        let accounts: FxHashMap<_, _> = store.accounts()?.into_iter().map(|record| (record.id, Arc::new(Account::new(record)))).collect();
         let mut newest = 0;
-        let mut slots: HashMap<AccountId, HashMap<_, _>> = HashMap::new();
+        let mut slots: FxHashMap<AccountId, FxHashMap<_, _>> = FxHashMap::default();
         for record in store.sessions()? {
             newest = newest.max(record.generation);
             let slot = Slot::new(record.id);
@@ -189,7 +191,7 @@ impl Core {
         let id = record.id;
         let account = Arc::new(Account::new(record));
         let before = self.accounts.rcu(|accounts| {
-            let mut accounts = HashMap::clone(accounts);
+            let mut accounts = FxHashMap::clone(accounts);
             accounts.insert(id, Arc::clone(&account));
             accounts
         });

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use rustc_hash::FxHashMap;
+
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
 use crate::secret::Secret;
@@ -172,7 +174,7 @@ impl Sessions {
     /// Forgets an account and its sessions, and ends them at the upstream in the background.
     pub fn remove_account(&self, id: AccountId) {
         let before = self.core.accounts.rcu(|accounts| {
-            let mut accounts = HashMap::clone(accounts);
+            let mut accounts = FxHashMap::clone(accounts);
             accounts.remove(&id);
             accounts
         });
