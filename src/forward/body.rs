@@ -49,6 +49,11 @@ pub struct Sent {
     client_broke_rules: Cell<bool>,
 }
 
+thread_local! {
+    /// What became of a body that is none: all of it went. Most requests share this one.
+    static NOTHING: Rc<Sent> = Rc::new(Sent { complete: Cell::new(true), ..Sent::default() });
+}
+
 impl Sent {
     /// Bytes that went upstream.
     pub const fn bytes(&self) -> u64 {
@@ -77,15 +82,14 @@ impl Sent {
 
     /// The body once more, if all of it went and it was small enough to be kept.
     pub fn replay(self: &Rc<Self>) -> Option<RequestBody> {
+        if NOTHING.with(|nothing| Rc::ptr_eq(self, nothing)) {
+            return Some(RequestBody::empty());
+        }
         if !self.complete.get() {
             return None;
         }
         let frames = self.held.borrow_mut().take()?;
-        Some(RequestBody { source: Source::Held(frames.into_iter()), sent: Rc::new(Self::for_held()) })
-    }
-
-    fn for_held() -> Self {
-        Self { complete: Cell::new(false), ..Self::default() }
+        Some(RequestBody { source: Source::Held(frames.into_iter()), sent: Rc::default() })
     }
 }
 
@@ -114,10 +118,7 @@ struct ClientBody {
 impl RequestBody {
     /// No body.
     pub fn empty() -> Self {
-        Self {
-            source: Source::Empty,
-            sent: Rc::new(Sent { complete: Cell::new(true), held: RefCell::new(Some(Vec::new())), ..Sent::default() }),
-        }
+        Self { source: Source::Empty, sent: NOTHING.with(Rc::clone) }
     }
 
     /// The client's body. `hold`: keep a small one for a replay.
