@@ -44,7 +44,7 @@ impl std::fmt::Debug for Outbound {
 pub struct Wanted<'a> {
     /// The target as it came.
     pub uri: &'a Uri,
-    /// The judged path.
+    /// The judged path, below the upstream's base path.
     pub path: &'a Path<'a>,
     /// The query without carriers.
     pub query: Option<Cow<'a, str>>,

@@ -82,7 +82,8 @@ impl Visit<'_> {
         }
         let host = host_header(&uri, &head.headers);
         let websocket = inspected.upgrade == Some(Upgrade::WebSocket);
-        let (path, query) = (inspected.path, inspected.query);
+        // Clients may or may not have the base path in front: it is judged without, and put in front again.
+        let (path, query) = (inspected.path.below(&site.upstream.base_path), inspected.query);
         if let Some(answer) = preflight(&head) {
             return Ok(answer);
         }

@@ -62,6 +62,22 @@ impl<'a> Path<'a> {
         matches!(self.text, Cow::Owned(_))
     }
 
+    /// The path below `base_path` (empty, or `/like/this`): taken off once where the path begins with it, as whole segments and
+    /// ignoring ASCII case; else the path as it is.
+    #[must_use]
+    pub fn below(self, base_path: &str) -> Self {
+        let rest = match self.text.split_at_checked(base_path.len()) {
+            Some((front, rest)) if !front.is_empty() && front.eq_ignore_ascii_case(base_path) => rest,
+            _ => return self,
+        };
+        match self.text {
+            _ if rest.is_empty() => Self { text: Cow::Borrowed("/") },
+            _ if !rest.starts_with('/') => self,
+            Cow::Borrowed(text) => Self { text: Cow::Borrowed(&text[base_path.len()..]) },
+            Cow::Owned(mut text) => Self { text: Cow::Owned(text.split_off(base_path.len())) },
+        }
+    }
+
     /// The canonical segments for matching, without the first one if it equals one of `base_paths` (ignoring case), and without an
     /// empty last one (one trailing slash). Compare with [`str::eq_ignore_ascii_case`]: case is folded for matching only.
     pub fn segments<'s>(&'s self, base_paths: &'s [&'s str]) -> impl Iterator<Item = &'s str> + Clone {
@@ -235,6 +251,27 @@ mod tests {
         ] {
             assert_eq!(parsed(raw), Err(why), "{raw}");
         }
+    }
+
+    #[test]
+    fn a_base_path_is_found_as_whole_segments_in_any_letter_case() {
+        for (path, base_path, below) in [
+            ("/api/me", "", "/api/me"),
+            ("//api/me", "", "/api/me"),
+            ("/media/api/me", "/media", "/api/me"),
+            ("/MEDIA/api/", "/media", "/api/"),
+            ("/media", "/media", "/"),
+            ("/media/", "/media", "/"),
+            ("//media//media/x", "/media", "/media/x"),
+            ("/home/media/x", "/home/media", "/x"),
+            ("/mediabrowser/x", "/media", "/mediabrowser/x"),
+            ("/home", "/home/media", "/home"),
+            ("/api/media/x", "/media", "/api/media/x"),
+            ("/", "/media", "/"),
+        ] {
+            assert_eq!(Path::parse(path).expect(path).below(base_path).as_str(), below, "{path} {base_path}");
+        }
+        assert!(Path::parse("//x").expect("a path").below("").is_changed(), "what was merged is not forgotten");
     }
 
     #[test]

@@ -77,6 +77,8 @@ async fn a_base_path_is_put_before_the_judged_path_once() {
             (PATH, "/media/keygate-test/echo"),
             ("//keygate-test//echo?a=//b&c=%2F", "/media/keygate-test/echo?a=//b&c=%2F"),
             ("/keygate-test/%65cho", "/media/keygate-test/echo"),
+            ("/media/keygate-test/echo?a", "/media/keygate-test/echo?a"),
+            ("/%6Dedia//keygate-test/echo", "/media/keygate-test/echo"),
         ] {
             let (status, seen) = arrived(&rig, sent, &[]).await;
             assert_eq!((status, seen.map(|seen| seen.target).as_deref()), (200, Some(wanted)), "{kind} {sent}");

@@ -150,6 +150,30 @@ async fn a_logout_is_answered_here_and_the_session_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routes_are_the_same_with_the_configured_base_path_in_front_and_without() {
+    for kind in Kind::ALL {
+        let rig = Setup::new(kind)
+            .standin(Options { base_path: "/my/media".to_owned(), ..Options::default() })
+            .with(|config| config.upstreams[0].base_path = "/my/media".to_owned())
+            .start()
+            .await;
+        let (logout, status) = if kind == Kind::Audiobookshelf { ("/logout", 200) } else { ("/Sessions/Logout", 204) };
+        for base_path in ["", "/my/media", "/MY//media"] {
+            let open = format!("{base_path}{}", identity_routes(kind)[0]);
+            assert_eq!(http::get(rig.address, &open, &[]).await.status, 200, "{kind} {open}");
+            let path = format!("{base_path}/keygate-test/echo");
+            assert_eq!(rig.get(&path).await.status, 200, "{kind} {path}");
+            assert_eq!(http::get(rig.address, &path, &[]).await.status, 401, "{kind} {path}");
+            let path = format!("{base_path}{logout}");
+            assert_eq!(http::send(rig.address, Method::POST, &path, &[("x-emby-token", rig.secret())], "").await.status, status, "{kind}");
+        }
+        let twice = format!("/my/media/my/media{}", identity_routes(kind)[0]);
+        assert_eq!(http::get(rig.address, &twice, &[]).await.status, 401, "{kind}: it is taken off once");
+        assert_eq!(rig.standin.control().counters().logouts, 0, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pictures_and_web_pages_are_open_by_their_switches_alone() {
     for kind in Kind::ALL {
         let (image, page) = match kind {
