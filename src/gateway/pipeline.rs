@@ -310,7 +310,9 @@ impl Route<'_> {
     async fn second_opinion(&self, verdict: Verdict) -> Result<Opinion, Refusal> {
         let sessions = &self.visit.worker.gateway().sessions;
         let session = self.session.as_ref().ok_or(Refusal::SessionRefused)?;
-        if verdict == Verdict::Doubtful && matches!(sessions.probe(session).await?, TokenState::Alive { .. }) {
+        // No other token can be had for an account that has a static one: its 401 is asked about even where it should be beyond doubt.
+        let is_sure = verdict == Verdict::Dead && self.renewable();
+        if !is_sure && matches!(sessions.probe(session).await?, TokenState::Alive { .. }) {
             return Ok(Opinion::Alive);
         }
         Ok(Opinion::Renewed(sessions.replace(session, Some(self.visit.client.ip)).await?))

@@ -127,6 +127,12 @@ async fn api(server: &Arc<Server>, call: &mut Call, rest: &[&str], spooled: Opti
         return Some(library::cover());
     }
     let Some(caller) = caller(server, call) else { return Some(unauthorized(server)) };
+    // Here a 401 means the token, as it does nowhere else.
+    if let [first, rest @ ..] = rest
+        && *first == "keygate-test"
+    {
+        return standin::odd(server, call, rest).await;
+    }
     Some(match (method.as_str(), names.as_slice()) {
         ("POST", ["authorize"]) => auth::authorize(server, &caller),
         ("GET" | "HEAD", ["me"]) => auth::me(server, &caller),

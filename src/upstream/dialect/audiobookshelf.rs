@@ -206,8 +206,9 @@ impl Dialect for Audiobookshelf {
         None
     }
 
-    /// Below `/api` a 401 means the credential and nothing else (a missing role is 403). Elsewhere a 401 is an answer to a login or a
-    /// refresh of the client's own.
+    /// Below `/api` a 401 means the credential and nothing else (a missing role is 403). Elsewhere nothing looks at the credential:
+    /// `/hls` and `/public` know the session that is their path, a socket is judged by its first message, and the 401 of a login or a
+    /// refresh is about what the client sent.
     fn verdict(&self, status: StatusCode, _headers: &HeaderMap, path: &Path<'_>, _upgrade: bool) -> Verdict {
         if status == StatusCode::UNAUTHORIZED && path.matches(BASE_PATHS, "/api/**") { Verdict::Dead } else { Verdict::Accepted }
     }

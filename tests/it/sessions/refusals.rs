@@ -44,6 +44,23 @@ async fn a_401_of_a_plugin_does_not_cost_a_working_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_401_for_a_static_token_that_lives_is_403_and_breaks_nothing() {
+    for kind in Kind::ALL {
+        let rig = Rig::new(kind).await;
+        let token = rig.standin.control().create_api_key("alice").expect("a token");
+        let name = rig.config.upstreams[0].name.clone();
+        let static_one = Credential::Token(Secret::new(token));
+        let account = rig.keep().registry.add_account(name, "static".to_owned(), static_one).expect("an account");
+        let key = support::make_key(rig.keep(), "static", &account);
+        let path = if kind == Kind::Audiobookshelf { "/api/keygate-test/status/401" } else { "/keygate-test/status/401" };
+        for _ in 0..3 {
+            assert_eq!(client::get(rig.address, path, &[("x-emby-token", key.expose())]).await.status, 403, "{kind}");
+        }
+        assert_eq!(client::get(rig.address, protected(kind), &[("x-emby-token", key.expose())]).await.status, 200, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statuses_that_say_nothing_of_the_session_are_passed_on_as_they_are() {
     for kind in Kind::ALL {
         let rig = Rig::new(kind).await;
