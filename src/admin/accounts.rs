@@ -13,7 +13,7 @@ use crate::admin::keys::iso;
 use crate::admin::{Admin, Peer, names};
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
-use crate::upstream::session::{AccountState, LoggedIn, SessionError};
+use crate::upstream::session::{AccountState, LoggedIn, SessionError, advice};
 use crate::upstream::{AccountId, Credential, UpstreamName};
 
 impl Admin {
@@ -87,7 +87,7 @@ impl Admin {
     async fn restore(self: &Arc<Self>, before: &AccountRecord, error: SessionError) -> AdminError {
         let (id, name, credential) = (before.id, names::full_name(before), before.credential.clone());
         if before.broken.is_some() {
-            return AdminError::Upstream { text: format!("{error}. The account stays out of service."), source: error };
+            return AdminError::Upstream { text: format!("{error}. {}", advice(&name)), source: error };
         }
         if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.set_credential(id, credential)?)).await {
             tracing::error!(account = name, error = %failed, "the old credential of {name} could not be put back: {failed}");
@@ -101,7 +101,10 @@ impl Admin {
         let name = names::full_name(&account);
         let found = self.sessions.login_now(account.id).await;
         tracing::info!(account = name, good = found.is_ok(), %peer, "login of {name} asked for by {peer}");
-        let found = found.map_err(|error| AdminError::Upstream { text: error.to_string(), source: error })?;
+        let found = found.map_err(|error| match &error {
+            SessionError::Broken(why) => AdminError::Upstream { text: format!("{why}. {}", advice(&name)), source: error },
+            _ => AdminError::Upstream { text: error.to_string(), source: error },
+        })?;
         Ok(OneAccount { account: self.fresh_view(&account), login: Some(login_view(found)) })
     }
 
@@ -161,7 +164,7 @@ impl Admin {
             AccountState::Idle => ("idle", None, 0, None),
             AccountState::Live { sessions, expires_at } => ("live", None, sessions, expires_at),
             AccountState::Waiting { until, why } => ("waiting", Some(why), 0, Some(until)),
-            AccountState::Broken { why } => ("broken", Some(why), 0, None),
+            AccountState::Broken { why } => ("broken", Some(format!("{why}. {}", advice(&names::full_name(account)))), 0, None),
         };
         AccountView {
             id: account.id.0.to_string(),

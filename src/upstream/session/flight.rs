@@ -16,7 +16,7 @@ use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, TokenSta
 use crate::upstream::session::account::{Outcome, Place, device};
 use crate::upstream::session::core::{Core, Goal};
 use crate::upstream::session::gate::Failure;
-use crate::upstream::session::{LoggedIn, Session, SessionError};
+use crate::upstream::session::{LoggedIn, Session, SessionError, advice};
 
 /// From here on a difference between two machines' clocks is worth a line. A slow answer is none.
 const CLOCKS_APART: Duration = Duration::from_secs(90);
@@ -29,6 +29,8 @@ pub(super) struct Flight {
     upstream: Arc<Upstream>,
     device: Device,
     client: Option<IpAddr>,
+    /// An operator waits for the outcome, and hears of a refusal without the log.
+    by_hand: bool,
 }
 
 /// What became of a renewal.
@@ -47,11 +49,12 @@ impl Flight {
         let account = place.account.record.load_full();
         let upstream = core.upstream(&account.upstream)?;
         let device = core.device(place, &account).await;
-        Ok(Self { core: Arc::clone(core), place: place.clone(), account, upstream, device, client })
+        Ok(Self { core: Arc::clone(core), place: place.clone(), account, upstream, device, client, by_hand: false })
     }
 
     /// Brings a session.
-    pub(super) async fn run(&self, goal: Goal) -> Outcome {
+    pub(super) async fn run(mut self, goal: Goal) -> Outcome {
+        self.by_hand = goal == Goal::Login;
         self.place.account.gate().check(self.core.clock.monotonic())?;
         match &self.account.credential {
             Credential::Token(token) => self.static_session(token, goal).await,
@@ -290,13 +293,15 @@ impl Flight {
     /// Stops the account until an operator acts, also after a restart.
     async fn shut(&self, why: &str) -> SessionError {
         let label = self.label();
-        let why = format!(
-            "account {label}: {why}. Keys of {label} answer 503 until \"keygate accounts login {label}\" succeeds or the account gets another credential"
-        );
+        let why = format!("account {label}: {why}");
         let account = &self.place.account;
         account.gate().shut(why.clone());
         account.stop();
-        tracing::error!(account = %label, "{why}");
+        if self.by_hand {
+            tracing::warn!(account = %label, "{why}");
+        } else {
+            tracing::error!(account = %label, "{why}. {}", advice(&label));
+        }
         account.record.rcu(|record| AccountRecord { broken: Some(why.clone()), ..AccountRecord::clone(record) });
         self.core.keep_account(account).await;
         SessionError::Broken(why)

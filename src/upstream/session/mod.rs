@@ -34,6 +34,11 @@ use crate::upstream::dialect::TokenState;
 use crate::upstream::session::core::{Core, Goal, Step};
 use crate::upstream::{AccountId, Credential, UpstreamName, survey};
 
+/// What to do about an account that is broken and stays: the reason says nothing of that.
+pub fn advice(account: &str) -> String {
+    format!("Keys of {account} answer 503 until \"keygate accounts login {account}\" succeeds or the account gets another credential")
+}
+
 /// Whose session: an account's, or one key's of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId {
@@ -84,7 +89,7 @@ pub enum SessionError {
     /// The account's upstream is not in the configuration.
     #[error("upstream \"{0}\" is not in the configuration")]
     NoUpstream(UpstreamName),
-    /// The upstream refused the credential; nothing is tried until an operator acts. 503.
+    /// The upstream refused the credential, and why; nothing is tried until an operator acts ([`advice`]). 503.
     #[error("{0}")]
     Broken(String),
     /// The upstream limits logins, or keygate holds back after failures. 503 with `Retry-After`.

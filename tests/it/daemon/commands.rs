@@ -15,6 +15,9 @@ async fn a_refused_password_stores_nothing_and_is_tried_once() {
         let said = home.run_with("accounts add alice --secret-stdin", "wrong-password").await.refused(5);
         assert!(said.contains("refused the password (401)") && said.contains("Nothing was stored"), "{kind}: {said}");
         assert!(!said.contains("wrong-password"), "{kind}: {said}");
+        assert!(!said.contains("503"), "{kind}: no key can have this account: {said}");
+        let line = home.logged("refused the password").await;
+        assert!(line.contains("WARN") && !line.contains("503"), "{kind}: nothing is broken: {line}");
         let list: Value = serde_json::from_str(&home.run("accounts list -o json").await.ok()).expect("JSON");
         assert_eq!(list["accounts"], Value::Array(Vec::new()), "{kind}");
         let counters = standin.control().counters();
@@ -39,7 +42,10 @@ async fn a_broken_account_is_repaired_by_a_login_or_another_credential() {
         standin.control().set_password("alice", "second-password");
         standin.control().kill_all_tokens();
         assert_eq!(home.status(path, &key).await, 503, "{kind}");
-        assert!(home.run("accounts list").await.ok().contains("broken: "), "{kind}");
+        let list = home.run("accounts list").await.ok();
+        assert!(list.contains("broken: ") && list.contains("keygate accounts login"), "{kind}: {list}");
+        let said = home.run("accounts login alice").await.refused(5);
+        assert!(said.contains("answer 503 until"), "{kind}: {said}");
         assert!(home.run("status").await.ok().contains("1 broken"), "{kind}");
         let line = home.logged("refused the password").await;
         assert!(line.contains("keygate accounts login"), "{kind}: {line}");
