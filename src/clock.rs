@@ -65,17 +65,20 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
 }
 
-/// The machine's clocks.
+/// The machine's clocks. The wall clock never goes back while the program runs: setting the machine's back must not bring expired keys
+/// to life.
 #[derive(Debug)]
 pub struct SystemClock {
     start: std::time::Instant,
+    /// The wall clock less the monotonic one, in milliseconds: the most that was seen.
+    offset: AtomicI64,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts at zero.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self { start: std::time::Instant::now(), offset: AtomicI64::new(i64::MIN) }
     }
 }
 
@@ -89,12 +92,24 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let wall = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        never_back(&self.offset, wall, i64::try_from(self.monotonic().as_millis()).unwrap_or(i64::MAX))
     }
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+/// The wall clock, or where it would stand had nobody set it back. Cores share `most`, which is written only when the clock was set
+/// forward.
+fn never_back(most: &AtomicI64, wall: i64, monotonic: i64) -> Timestamp {
+    let offset = wall.saturating_sub(monotonic);
+    let before = most.load(Ordering::Relaxed);
+    if offset > before {
+        most.fetch_max(offset, Ordering::Relaxed);
+    }
+    Timestamp(monotonic.saturating_add(offset.max(before)))
 }
 
 /// A clock that a test moves by hand.
@@ -130,5 +145,25 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.monotonic_millis.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on_from_where_it_was_and_one_that_is_set_forward_is_followed() {
+        let most = AtomicI64::new(i64::MIN);
+        for (wall, monotonic, now) in [
+            (1_000_000, 10, 1_000_000),
+            (1_000_500, 510, 1_000_500),
+            (0, 600, 1_000_590),
+            (100, 700, 1_000_690),
+            (5_000_000, 800, 5_000_000),
+            (4_999_999, 900, 5_000_100),
+        ] {
+            assert_eq!(never_back(&most, wall, monotonic), Timestamp::from_millis(now), "{wall} {monotonic}");
+        }
     }
 }
