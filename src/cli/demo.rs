@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::open;
 use crate::cli::output::{Format, Output};
+use crate::cli::signals::Signals;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::source::SecretSource;
@@ -47,7 +48,7 @@ struct Entry {
     key: String,
 }
 
-/// Runs stand-ins of the three kinds and a gateway in front of them until Ctrl-C.
+/// Runs stand-ins of the three kinds and a gateway in front of them until Ctrl-C or SIGTERM.
 ///
 /// # Errors
 /// [`Failure`].
@@ -59,6 +60,8 @@ pub fn run(_: &DemoArgs, global: &Global) -> Result<(), Failure> {
 }
 
 async fn demonstrate(output: &mut Output) -> Result<(), Failure> {
+    // From the start: whatever ends the demo, its folder goes away.
+    let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
     let folder = tempfile::Builder::new().prefix("keygate-demo-").tempdir();
     let folder = folder.map_err(|error| Failure::failed(format!("cannot make a temporary folder: {error}")))?;
     let mut standins = Vec::new();
@@ -72,8 +75,8 @@ async fn demonstrate(output: &mut Output) -> Result<(), Failure> {
     let app = start(&config, folder.path())?;
     let description = describe(&config, &standins, &app)?;
     show(&description, folder.path(), output)?;
-    let stopped = tokio::signal::ctrl_c().await;
-    stopped.map_err(|error| Failure::failed(format!("cannot wait for Ctrl-C: {error}")))?;
+    // Also when its terminal is closed (SIGHUP): there is nothing to reload.
+    signals.next().await;
     let server = app.server;
     // Joining threads blocks.
     let _ = tokio::task::spawn_blocking(move || server.shut_down(std::time::Duration::ZERO)).await;

@@ -16,6 +16,7 @@ pub mod open;
 pub mod output;
 mod process;
 pub mod serve;
+mod signals;
 mod time;
 
 use std::future::Future;

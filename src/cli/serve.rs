@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Args;
 use sd_notify::NotifyState;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,12 +16,14 @@ use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::online::{self, Judged};
+use crate::cli::signals::{Asked, Signals};
 use crate::cli::{Global, open, process};
 use crate::clock::{Clock, SystemClock};
 use crate::config::problem::Warning;
 use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::gateway::routing::{self, Settings};
+use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
 use crate::upstream::survey::{Found, survey};
 use crate::upstream::{Kind, UpstreamName};
@@ -95,6 +96,23 @@ struct Daemon {
     config: Config,
     admin: Arc<Admin>,
     socket: AdminSocket,
+    background: Background,
+}
+
+/// Tasks beside the requests, and their end.
+#[derive(Clone)]
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    /// Looks at upstreams that nobody has asked for yet, or that have another address now.
+    fn look_at(&self, upstreams: impl IntoIterator<Item = Arc<Upstream>>, runtime: &Handle) {
+        for upstream in upstreams {
+            self.tasks.spawn_on(look_at(upstream, self.stop.clone()), runtime);
+        }
+    }
 }
 
 impl Daemon {
@@ -122,23 +140,22 @@ impl Daemon {
         let app = App::start(&config, settings, keep, certificate).map_err(|error| failed(&error))?;
         let admin =
             Admin::new(Arc::clone(&app.keep.registry), Arc::clone(&app.keep.sessions), clock, open::views(&config), TaskTracker::new());
+        let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let admin = match &config.file {
-            Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app)),
+            Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app, background.clone())),
             None => admin,
         };
-        Ok(Self { app, config, admin: Arc::new(admin), socket })
+        Ok(Self { app, config, admin: Arc::new(admin), socket, background })
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let Self { app, config, admin, socket } = self;
+        let Self { app, config, admin, socket, background } = self;
         let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        background.look_at(app.gateway.settings().upstreams().into_values(), &Handle::current());
+        let Background { tasks, stop } = background;
         tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
         tasks.spawn(watchdog(stop.clone()));
-        for upstream in app.gateway.settings().upstreams().into_values() {
-            tasks.spawn(look_at(upstream, stop.clone()));
-        }
         announce(&config, &app);
         notify(&[NotifyState::Ready]);
         while matches!(signals.next().await, Asked::Reload) {
@@ -172,39 +189,6 @@ fn announce(config: &Config, app: &App) {
     }
     let accounts = app.keep.sessions.accounts().len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), accounts, socket = %config.admin.socket.display(), "ready");
-}
-
-enum Asked {
-    Stop,
-    Reload,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hang_up.recv() => Asked::Reload,
-        }
-    }
-
-    async fn next_stop(&mut self) {
-        while !matches!(self.next().await, Asked::Stop) {}
-    }
 }
 
 /// Tells systemd; without systemd there is nobody to tell, which is no error.
@@ -244,7 +228,7 @@ async fn settle(registry: Arc<crate::registry::Registry>, stop: CancellationToke
 }
 
 /// Says at the start what an operator would otherwise find out from clients: an upstream that is down, or is another kind of server.
-async fn look_at(upstream: Arc<crate::upstream::client::Upstream>, stop: CancellationToken) {
+async fn look_at(upstream: Arc<Upstream>, stop: CancellationToken) {
     let found = tokio::select! {
         () = stop.cancelled() => return,
         found = survey(&upstream) => found,
@@ -265,10 +249,18 @@ async fn reload_by_signal(admin: &Arc<Admin>) {
 }
 
 /// What reading the configuration again does: all or nothing.
-fn reloader(file: PathBuf, config: &Config, app: &App) -> Box<Reload> {
+fn reloader(file: PathBuf, config: &Config, app: &App, background: Background) -> Box<Reload> {
+    let runtime = Handle::current();
     let (gateway, sessions) = (Arc::clone(&app.gateway), Arc::clone(&app.keep.sessions));
     let running = std::sync::Mutex::new(config.clone());
-    Box::new(move || reload(&file, &running, &gateway, &sessions))
+    Box::new(move || {
+        let before = gateway.settings().upstreams();
+        let taken_over = reload(&file, &running, &gateway, &sessions)?;
+        let after = gateway.settings().upstreams().into_iter();
+        let is_new = |name: &UpstreamName, upstream: &Arc<Upstream>| before.get(name).is_none_or(|before| !Arc::ptr_eq(before, upstream));
+        background.look_at(after.filter(|(name, upstream)| is_new(name, upstream)).map(|(_, upstream)| upstream), &runtime);
+        Ok(taken_over)
+    })
 }
 
 fn reload(file: &std::path::Path, running: &std::sync::Mutex<Config>, gateway: &Gateway, sessions: &Sessions) -> Result<TakenOver, String> {

@@ -157,6 +157,7 @@ async fn a_good_reload_takes_effect_and_a_bad_one_changes_nothing_while_a_stream
     home.configure(&[&books, &films], "");
     let said = home.run("reload").await.ok();
     assert!(said.contains("upstream jellyfin is new"), "{said}");
+    home.logged(&format!("answers at {}", films.url)).await;
     let answer = client::send(home.address, Method::GET, "/api/me", &[("x-emby-token", &key)], Bytes::new()).await;
     assert_eq!(answer.status, 421, "the host names count now");
     home.add_alice("jellyfin/alice").await;
@@ -214,6 +215,18 @@ async fn the_demo_describes_itself_in_one_line_of_json() {
         assert_eq!(client::get(address, path, &[("x-emby-token", key)]).await.status, 200);
         assert_eq!(client::get(address, &format!("{path}?api_key={key}"), &[]).await.status, 200);
         assert_eq!(client::get(address, path, &[]).await.status, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_ends_at_a_signal_and_leaves_no_folder_behind() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entries = || std::fs::read_dir(folder.path()).expect("readable").count();
+        let (_, mut demo) = support::demo_in(Some(folder.path())).await;
+        assert_eq!(entries(), 1, "its store");
+        assert_eq!(demo.end(signal).await, Some(0), "{signal}");
+        assert_eq!(entries(), 0, "{signal}");
     }
 }
 

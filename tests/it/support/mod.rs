@@ -227,10 +227,31 @@ impl Drop for Demo {
     }
 }
 
+impl Demo {
+    /// Sends it a signal (`TERM`) and waits for its end: its exit code.
+    pub(crate) async fn end(&mut self, signal: &str) -> Option<i32> {
+        let sent = std::process::Command::new("kill").args([format!("-{signal}"), self.0.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        let mut ended = None;
+        until("the demo ends", || {
+            ended = self.0.try_wait().expect("its state");
+            ended.is_some()
+        })
+        .await;
+        ended.and_then(|status| status.code())
+    }
+}
+
 /// The real program as `keygate demo -o json`: its description, and what keeps it running.
 pub(crate) async fn demo() -> (serde_json::Value, Demo) {
+    demo_in(None).await
+}
+
+/// The same with a folder for its temporary ones.
+pub(crate) async fn demo_in(folder: Option<&std::path::Path>) -> (serde_json::Value, Demo) {
     use std::io::BufRead;
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .envs(folder.map(|folder| ("TMPDIR", folder)))
         .args(["demo", "-o", "json"])
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
