@@ -42,7 +42,7 @@ impl Worker {
         match visit.pass(request, &mut notes).await {
             Ok(response) => {
                 if let Some(trail) = notes {
-                    trail.answered(response.status());
+                    trail.answered(&response);
                 }
                 response
             }

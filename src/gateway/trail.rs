@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
+use http_body::Body as _;
 
 use crate::carrier::Carrier;
 use crate::clock::Clock;
+use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
 use crate::keys::index::Verified;
 use crate::store::records::AccountRecord;
@@ -80,11 +82,14 @@ impl Trail {
         self.status = Some(refusal.public().status);
         self.carrier = self.carrier.or_else(|| refusal.carrier());
         self.refusal = Some((refusal.kind(), refusal.to_string()));
+        self.bytes_out = if self.method == Method::HEAD { 0 } else { refusal.public().body.len() as u64 };
+        self.complete = true;
     }
 
     /// Notes an answer of keygate's own.
-    pub fn answered(mut self: Box<Self>, status: StatusCode) {
-        self.status = Some(status);
+    pub fn answered(mut self: Box<Self>, response: &http::Response<GatewayBody>) {
+        self.status = Some(response.status());
+        self.bytes_out = if self.method == Method::HEAD { 0 } else { response.body().size_hint().lower() };
         self.complete = true;
     }
 

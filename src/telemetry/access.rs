@@ -17,17 +17,18 @@ pub fn write(trail: &Trail, duration: Duration) {
     let status = trail.status.map_or(499, |status| status.as_u16());
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let path = LoggedPath(path);
+    let Trail { bytes_in, bytes_out, complete, .. } = *trail;
     let (client, method) = (trail.client, trail.method.as_str());
     match &trail.refusal {
         None => tracing::info!(
             target: "keygate::access",
             %client, method, %path, status, upstream, account, key_id, key_name, carrier,
-            bytes_in = trail.bytes_in, bytes_out = trail.bytes_out, duration_ms, complete = trail.complete, "request"
+            bytes_in, bytes_out, duration_ms, complete, "request"
         ),
         Some((kind, reason)) => tracing::warn!(
             target: "keygate::access",
             %client, method, %path, status, upstream, account, key_id, key_name, carrier,
-            refusal = kind, reason = %Redacted(reason), duration_ms, "refused"
+            bytes_in, bytes_out, duration_ms, complete, refusal = kind, reason = %Redacted(reason), "refused"
         ),
     }
 }

@@ -77,6 +77,18 @@ async fn a_line_of_text_has_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_line_of_a_refusal_has_the_same_fields_and_its_reason() {
+    let (_standin, mut home, _key) = home(Kind::Emby, JSON).await;
+    let answer = client::get(home.address, "/refused", &[]).await;
+    let line = line(&mut home, "/refused").await;
+    assert_eq!((&line["status"], &line["refusal"], &line["complete"]), (&401.into(), &"no-key".into(), &true.into()), "{line}");
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&0.into(), &answer.body.len().into()), "{line}");
+    let answer = client::get(home.address, "/Users/Public", &[]).await;
+    let line = self::line(&mut home, "/Users/Public").await;
+    assert_eq!((&line["status"], &line["bytes_out"]), (&200.into(), &answer.body.len().into()), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_leaves_a_line_that_says_so() {
     let (_standin, mut home, key) = home(Kind::Audiobookshelf, JSON).await;
     let mut stream = TcpStream::connect(home.address).expect("connected");
