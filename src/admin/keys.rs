@@ -22,7 +22,7 @@ impl Admin {
     /// The keys that `text` can mean, or all; revoked ones if asked for, and then only if no living one fits.
     pub(super) fn list_keys(&self, text: Option<&str>, with_revoked: bool) -> Result<KeyList, AdminError> {
         let records = match text {
-            None => self.registry.keys(with_revoked)?,
+            None => self.registry.keys(|record| with_revoked || record.revoked_at.is_none())?,
             Some(text) => self.matching_keys(text, with_revoked)?,
         };
         let accounts: HashMap<_, _> = self.sessions.accounts().into_iter().map(|account| (account.id, account)).collect();
@@ -38,11 +38,10 @@ impl Admin {
                 Err(error) => return Err(error.into()),
             }
         }
-        let living = names::matching_keys(self.registry.keys(false)?, text);
-        if living.is_empty() && with_revoked {
-            return Ok(names::matching_keys(self.registry.keys(true)?, text));
-        }
-        Ok(living)
+        let found = self.registry.keys(|record| (with_revoked || record.revoked_at.is_none()) && names::may_mean(text, record))?;
+        let (living, revoked) = found.into_iter().partition(|record| record.revoked_at.is_none());
+        let living = names::matching_keys(living, text);
+        Ok(if living.is_empty() { names::matching_keys(revoked, text) } else { living })
     }
 
     pub(super) fn show_key(&self, id: &str) -> Result<OneKey, AdminError> {

@@ -87,7 +87,7 @@ impl Admin {
             upstreams: self.upstreams.load().to_vec(),
             accounts: accounts.len(),
             broken_accounts: broken.count(),
-            keys: self.registry.keys(false)?.len(),
+            keys: self.registry.count_living()?,
         })
     }
 

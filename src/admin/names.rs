@@ -53,14 +53,15 @@ fn listed(accounts: &[&Arc<AccountRecord>]) -> String {
     names
 }
 
-/// The keys that a text can mean: those of that name, else those whose id ends with these four characters. Ids are looked up
-/// before this is asked.
+/// Whether a text can mean a key: by its name, or by the last four of its id. Whole ids are looked up before this is asked.
+pub(crate) fn may_mean(text: &str, key: &KeyRecord) -> bool {
+    key.name == text || (text.len() == 4 && key.id.to_string().ends_with(text))
+}
+
+/// Of the keys that a text can mean, those of that name, else all.
 pub(crate) fn matching_keys(keys: Vec<KeyRecord>, text: &str) -> Vec<KeyRecord> {
-    let (named, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.name == text);
-    if !named.is_empty() || text.len() != 4 {
-        return named;
-    }
-    others.into_iter().filter(|key| key.id.to_string().ends_with(text)).collect()
+    let (named, others): (Vec<_>, Vec<_>) = keys.into_iter().filter(|key| may_mean(text, key)).partition(|key| key.name == text);
+    if named.is_empty() { others } else { named }
 }
 
 #[cfg(test)]

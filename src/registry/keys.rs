@@ -115,22 +115,35 @@ impl Registry {
         self.key_now(&self.writer(), id)
     }
 
-    /// All keys, newest first; revoked ones only if asked for.
+    /// The keys that are wanted, newest first. Only these are held in memory, however many there are.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn keys(&self, with_revoked: bool) -> Result<Vec<KeyRecord>, RegistryError> {
-        let unsettled = self.writer();
+    pub fn keys(&self, mut is_wanted: impl FnMut(&KeyRecord) -> bool) -> Result<Vec<KeyRecord>, RegistryError> {
         let mut records = Vec::new();
-        self.store.visit_keys(&mut |record| {
-            let record = unsettled.get(&record.id).cloned().unwrap_or(record);
-            if with_revoked || record.revoked_at.is_none() {
-                records.push(record);
-            }
-            true
-        })?;
+        self.visit(|record| records.extend(is_wanted(&record).then_some(record)))?;
         records.sort_by_key(|record| (std::cmp::Reverse(record.created_at), record.id));
         Ok(records)
+    }
+
+    /// How many keys are not revoked.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn count_living(&self) -> Result<usize, RegistryError> {
+        let mut count = 0;
+        self.visit(|record| count += usize::from(record.revoked_at.is_none()))?;
+        Ok(count)
+    }
+
+    /// Shows all keys as memory has them.
+    fn visit(&self, mut look: impl FnMut(KeyRecord)) -> Result<(), RegistryError> {
+        let unsettled = self.writer();
+        self.store.visit_keys(&mut |record| {
+            look(unsettled.get(&record.id).cloned().unwrap_or(record));
+            true
+        })?;
+        Ok(())
     }
 
     /// Changes a key. The part that takes rights away (switching off, an earlier expiry) holds at once, even if writing fails.
