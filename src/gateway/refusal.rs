@@ -196,12 +196,11 @@ const fn session(error: &SessionError) -> Public {
 const fn inspection(status: StatusCode) -> Public {
     match status.as_u16() {
         405 => public!(METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not forwarded."),
-        413 => public!(PAYLOAD_TOO_LARGE, "too_large", "The request is too large."),
         414 => public!(URI_TOO_LONG, "uri_too_long", "The request's target is too long."),
         417 => public!(EXPECTATION_FAILED, "expectation_failed", "Only 100-continue may be expected."),
-        421 => public!(MISDIRECTED_REQUEST, "unknown_host", "No server has this host name here."),
         431 => public!(REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large."),
         501 => public!(NOT_IMPLEMENTED, "not_implemented", "This method is not known here."),
+        505 => public!(HTTP_VERSION_NOT_SUPPORTED, "version_not_supported", "This version of HTTP is not spoken here."),
         _ => public!(BAD_REQUEST, "ambiguous_request", "The request could be read in more than one way."),
     }
 }

@@ -17,9 +17,6 @@ use crate::target::{AmbiguousPath, Host, Path};
 pub use framing::Length;
 pub use upgrade::Upgrade;
 
-/// The methods that are forwarded, for the `Allow` of a 405.
-pub const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-
 /// How the client came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
@@ -125,39 +122,22 @@ impl Refused {
         }
     }
 
-    /// What the client may read.
-    pub const fn public(self) -> &'static str {
-        match self {
-            Self::Version => "HTTP version not supported",
-            Self::Method | Self::UnknownMethod => "method not supported",
-            Self::Target => "malformed request target",
-            Self::LongTarget => "request target too long",
-            Self::Path(_) | Self::KeyInPath => "ambiguous path",
-            Self::Host => "exactly one valid Host is needed",
-            Self::Framing => "ambiguous body length",
-            Self::Expectation => "unknown expectation",
-            Self::LargeHead => "request head too large",
-            Self::Nominated | Self::DisguisedName | Self::HeaderValue => "malformed header",
-            Self::Handshake => "malformed WebSocket handshake",
-        }
-    }
-
     /// A short label for the log and for metrics.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Version => "version",
             Self::Method | Self::UnknownMethod => "method",
             Self::Target => "target",
-            Self::LongTarget => "long_target",
+            Self::LongTarget => "long-target",
             Self::Path(_) => "path",
-            Self::KeyInPath => "key_in_path",
+            Self::KeyInPath => "key-in-path",
             Self::Host => "host",
             Self::Framing => "framing",
             Self::Expectation => "expectation",
-            Self::LargeHead => "large_head",
+            Self::LargeHead => "large-head",
             Self::Nominated => "nominated",
-            Self::DisguisedName => "disguised_name",
-            Self::HeaderValue => "header_value",
+            Self::DisguisedName => "disguised-name",
+            Self::HeaderValue => "header-value",
             Self::Handshake => "handshake",
         }
     }

@@ -234,10 +234,6 @@ impl Dialect for Audiobookshelf {
         BASE_PATHS
     }
 
-    fn query_carriers(&self) -> &'static [&'static str] {
-        &["token"]
-    }
-
     /// Node closes after 5 s, which the server does not change.
     fn pool_idle_timeout(&self) -> Duration {
         Duration::from_secs(4)

@@ -114,10 +114,6 @@ impl Dialect for Emby {
         mediabrowser::BASE_PATHS
     }
 
-    fn query_carriers(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     /// Not documented and not measured; half of what Jellyfin gets.
     fn pool_idle_timeout(&self) -> Duration {
         Duration::from_secs(30)

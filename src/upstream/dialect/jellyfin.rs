@@ -87,10 +87,6 @@ impl Dialect for Jellyfin {
         mediabrowser::BASE_PATHS
     }
 
-    fn query_carriers(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     /// Kestrel closes after 130 s.
     fn pool_idle_timeout(&self) -> Duration {
         Duration::from_secs(60)

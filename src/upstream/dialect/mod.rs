@@ -201,9 +201,6 @@ pub trait Dialect: Send + Sync {
     /// Base paths that the server takes off by itself; the first segment of a path is compared with them, ignoring case.
     fn base_paths(&self) -> &'static [&'static str];
 
-    /// Query names (lower case) beside the common ones that carry a credential for this kind.
-    fn query_carriers(&self) -> &'static [&'static str];
-
     /// How long the server keeps an idle connection, less a margin: the default of `pool_idle_timeout`.
     fn pool_idle_timeout(&self) -> std::time::Duration;
 
