@@ -79,7 +79,9 @@ pub enum RegistryError {
     #[error("there is an account {0} already")]
     AccountExists(String),
     /// Keys still act for the account.
-    #[error("{keys} keys still act for {account}; revoke them first, or say that they shall be revoked with it")]
+    #[error(
+        "keys still act for {account} ({keys}); revoke them first, or together with it: keygate accounts remove {account} --revoke-keys"
+    )]
     AccountInUse {
         /// upstream/name.
         account: String,
