@@ -131,11 +131,6 @@ impl ManualClock {
         self.wall_millis.fetch_add(i64::try_from(millis).unwrap_or(i64::MAX), Ordering::SeqCst);
         self.monotonic_millis.fetch_add(millis, Ordering::SeqCst);
     }
-
-    /// Sets the wall clock alone, as a person or NTP would.
-    pub fn set_wall(&self, now: Timestamp) {
-        self.wall_millis.store(now.0, Ordering::SeqCst);
-    }
 }
 
 impl Clock for ManualClock {

@@ -43,13 +43,13 @@ impl Admin {
                 Err(error) => return Err(self.take_back(&account, error).await),
             }
         }
-        let (id, name) = (account.id, names::full_name(&account));
+        let (id, name) = (account.id, account.full_name());
         tracing::info!(account_id = id.0, account = name, method = account.credential.method(), %peer, "account {name} added by {peer}");
         Ok(OneAccount { account: self.fresh_view(&account), login })
     }
 
     async fn take_back(self: &Arc<Self>, account: &AccountRecord, error: SessionError) -> AdminError {
-        let (id, name) = (account.id, names::full_name(account));
+        let (id, name) = (account.id, account.full_name());
         if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.remove_account(id, false)?)).await {
             tracing::error!(account = name, error = %failed, "account {name} was not accepted, and could not be removed again: {failed}");
             return failed;
@@ -69,7 +69,7 @@ impl Admin {
         peer: Peer,
     ) -> Result<OneAccount, AdminError> {
         let before = self.account(&id)?;
-        let (id, name) = (before.id, names::full_name(&before));
+        let (id, name) = (before.id, before.full_name());
         let credential = one_credential(request.password, request.token)?;
         let after = self.blocking(move |admin| Ok(admin.registry.set_credential(id, credential)?)).await?;
         let mut login = None;
@@ -85,7 +85,7 @@ impl Admin {
 
     /// A credential that was broken before is not put back: the upstream would only refuse it once more.
     async fn restore(self: &Arc<Self>, before: &AccountRecord, error: SessionError) -> AdminError {
-        let (id, name, credential) = (before.id, names::full_name(before), before.credential.clone());
+        let (id, name, credential) = (before.id, before.full_name(), before.credential.clone());
         if before.broken.is_some() {
             return AdminError::Upstream { text: format!("{error}. {}", advice(&name)), source: error };
         }
@@ -98,7 +98,7 @@ impl Admin {
 
     pub(super) async fn login(self: Arc<Self>, id: String, peer: Peer) -> Result<OneAccount, AdminError> {
         let account = self.account(&id)?;
-        let name = names::full_name(&account);
+        let name = account.full_name();
         let found = self.sessions.login_now(account.id).await;
         tracing::info!(account = name, good = found.is_ok(), %peer, "login of {name} asked for by {peer}");
         let found = found.map_err(|error| match &error {
@@ -119,7 +119,7 @@ impl Admin {
     /// Blocking.
     pub(super) fn remove_account(&self, id: &str, revoke_keys: bool, peer: Peer) -> Result<AccountRemoved, AdminError> {
         let account = self.account(id)?;
-        let name = names::full_name(&account);
+        let name = account.full_name();
         let revoked_keys = self.registry.remove_account(account.id, revoke_keys)?;
         tracing::info!(account_id = account.id.0, account = name, revoked_keys, %peer, "account {name} removed by {peer}");
         Ok(AccountRemoved { account: name, revoked_keys })
@@ -164,7 +164,7 @@ impl Admin {
             AccountState::Idle => ("idle", None, 0, None),
             AccountState::Live { sessions, expires_at } => ("live", None, sessions, expires_at),
             AccountState::Waiting { until, why } => ("waiting", Some(why), 0, Some(until)),
-            AccountState::Broken { why } => ("broken", Some(format!("{why}. {}", advice(&names::full_name(account)))), 0, None),
+            AccountState::Broken { why } => ("broken", Some(format!("{why}. {}", advice(&account.full_name()))), 0, None),
         };
         AccountView {
             id: account.id.0.to_string(),

@@ -64,7 +64,7 @@ impl Admin {
         }
         let name = request.name.clone();
         let created = self.registry.create_keys(self.new_key(request, peer)?, count)?;
-        tracing::info!(%peer, count, key_name = name, "{count} keys {name:?}-1 and on created by {peer}");
+        tracing::info!(%peer, count, key_name = name, "{count} keys \"{name}-1\" and on created by {peer}");
         Ok(created)
     }
 
@@ -184,7 +184,7 @@ fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, now: Timestamp
         user_id: record.account.0.to_string(),
         created_by_user_id: None,
         user: account.map(|account| UserView { id: account.id.0.to_string(), username: account.name.clone(), kind: "user".to_owned() }),
-        account: account.map_or_else(|| format!("#{}", record.account.0), |account| names::full_name(account)),
+        account: account.map_or_else(|| format!("#{}", record.account.0), |account| account.full_name()),
         status: status_word(record.status(now)).to_owned(),
         created_by: record.created_by.clone(),
         revoked_at: record.revoked_at.map(iso),

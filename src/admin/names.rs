@@ -7,11 +7,6 @@ use crate::keys::record::KeyRecord;
 use crate::store::records::AccountRecord;
 use crate::upstream::AccountId;
 
-/// `upstream/name`.
-pub(crate) fn full_name(account: &AccountRecord) -> String {
-    format!("{}/{}", account.upstream, account.name)
-}
-
 /// The accounts that a text can mean: one by its number, by `upstream/name`, or by its name alone.
 pub(crate) fn matching_accounts<'a>(accounts: &'a [Arc<AccountRecord>], text: &str) -> Vec<&'a Arc<AccountRecord>> {
     let number = text.parse().ok().map(AccountId);
@@ -46,7 +41,7 @@ fn no_account(text: &str, accounts: &[Arc<AccountRecord>]) -> String {
 /// At most twenty names: a message is not a list.
 fn listed(accounts: &[&Arc<AccountRecord>]) -> String {
     const MOST: usize = 20;
-    let mut names = accounts.iter().take(MOST).map(|account| full_name(account)).collect::<Vec<_>>().join(", ");
+    let mut names = accounts.iter().take(MOST).map(|account| account.full_name()).collect::<Vec<_>>().join(", ");
     if accounts.len() > MOST {
         names.push_str(", …");
     }

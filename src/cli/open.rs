@@ -1,5 +1,6 @@
 //! What commands work with when no gateway runs: configuration, store, sessions and registry, put together in this process.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,9 +58,17 @@ pub(crate) enum OpenError {
 }
 
 impl OpenError {
-    /// As the end of a command. `socket` is where no gateway answered.
+    /// As the end of a command. `socket` is where a gateway would answer. Blocks, briefly.
     pub(crate) fn into_failure(self, socket: &Path) -> Failure {
         match self {
+            Self::Store(StoreError::InUse { path }) if UnixStream::connect(socket).is_ok() => Failure::new(
+                Exit::Unreachable,
+                format!(
+                    "keygate runs already, with the store {}: see \"keygate status\". To let it take over a changed configuration: \
+                     keygate reload",
+                    path.display()
+                ),
+            ),
             Self::Store(StoreError::InUse { path }) => Failure::new(
                 Exit::Unreachable,
                 format!(

@@ -69,7 +69,7 @@ impl Registry {
             true
         })?;
         if !living.is_empty() && !revoke_keys {
-            return Err(RegistryError::AccountInUse { account: format!("{}/{}", account.upstream, account.name), keys: living.len() });
+            return Err(RegistryError::AccountInUse { account: account.full_name(), keys: living.len() });
         }
         let now = self.clock.now();
         let dead: Vec<KeyRecord> = living.iter().map(|record| revoked(record, now)).collect();

@@ -26,6 +26,13 @@ pub struct AccountRecord {
     pub broken: Option<String>,
 }
 
+impl AccountRecord {
+    /// `upstream/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.upstream, self.name)
+    }
+}
+
 /// What the upstream gave for an account, or for one key of it. Tokens are sealed at rest.
 #[derive(Clone, Debug)]
 pub struct SessionRecord {

@@ -103,7 +103,7 @@ async fn only_one_daemon_runs_over_a_store_and_a_killed_ones_socket_is_in_nobody
     let mut home = Home::of(&[&standin], "");
     home.start().await;
     let said = home.run("serve").await.refused(4);
-    assert!(said.contains("is in use by another keygate"), "{said}");
+    assert!(said.contains("keygate runs already, with the store") && said.contains("keygate.redb"), "{said}");
     assert!(home.run("status -o json").await.ok().contains("\"pid\""), "the first one was not disturbed");
     home.kill();
     assert!(std::fs::symlink_metadata(home.socket()).expect("left behind").file_type().is_socket());

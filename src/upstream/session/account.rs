@@ -130,8 +130,7 @@ impl Account {
 
     /// `upstream/name`, as operators write it.
     pub(super) fn label(&self) -> String {
-        let record = self.record.load();
-        format!("{}/{}", record.upstream, record.name)
+        self.record.load().full_name()
     }
 }
 
