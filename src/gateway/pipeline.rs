@@ -302,7 +302,7 @@ impl Route<'_> {
     fn verdict(&self, response: &Response<Incoming>, upgrade: bool) -> Verdict {
         match self.session {
             None => Verdict::Accepted,
-            Some(_) => self.site.upstream.dialect().verdict(response.status(), response.headers(), self.path, upgrade),
+            Some(_) => self.site.upstream.dialect().verdict(response.status(), self.path, upgrade),
         }
     }
 

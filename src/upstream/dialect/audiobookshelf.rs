@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -209,7 +209,7 @@ impl Dialect for Audiobookshelf {
     /// Below `/api` a 401 means the credential and nothing else (a missing role is 403). Elsewhere nothing looks at the credential:
     /// `/hls` and `/public` know the session that is their path, a socket is judged by its first message, and the 401 of a login or a
     /// refresh is about what the client sent.
-    fn verdict(&self, status: StatusCode, _headers: &HeaderMap, path: &Path<'_>, _upgrade: bool) -> Verdict {
+    fn verdict(&self, status: StatusCode, path: &Path<'_>, _upgrade: bool) -> Verdict {
         if status == StatusCode::UNAUTHORIZED && path.matches(BASE_PATHS, "/api/**") { Verdict::Dead } else { Verdict::Accepted }
     }
 

@@ -101,9 +101,9 @@ impl Dialect for Emby {
         false
     }
 
-    /// A missing right is 401 as well, and viewing hours are 401 with a header that says so: the probe decides.
-    fn verdict(&self, status: StatusCode, headers: &HeaderMap, _path: &Path<'_>, _upgrade: bool) -> Verdict {
-        if status == StatusCode::UNAUTHORIZED && !is_parental_control(headers) { Verdict::Doubtful } else { Verdict::Accepted }
+    /// A missing right is 401 as well, and so is a request outside the user's viewing hours: the probe decides.
+    fn verdict(&self, status: StatusCode, _path: &Path<'_>, _upgrade: bool) -> Verdict {
+        if status == StatusCode::UNAUTHORIZED { Verdict::Doubtful } else { Verdict::Accepted }
     }
 
     fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::secret::Secret;
 use crate::target::Path;
@@ -71,7 +71,7 @@ impl Dialect for Jellyfin {
 
     /// A missing right is 403, so a 401 is most likely a dead token, but plugins answer what they like: the probe decides. The
     /// upgrade of a WebSocket with a dead token is refused with 403 (`WebSocketManager.cs`).
-    fn verdict(&self, status: StatusCode, _headers: &HeaderMap, _path: &Path<'_>, upgrade: bool) -> Verdict {
+    fn verdict(&self, status: StatusCode, _path: &Path<'_>, upgrade: bool) -> Verdict {
         match status {
             StatusCode::UNAUTHORIZED => Verdict::Doubtful,
             StatusCode::FORBIDDEN if upgrade => Verdict::Doubtful,

@@ -193,7 +193,7 @@ pub trait Dialect: Send + Sync {
     }
 
     /// What an answer to a forwarded request says of the session token. `upgrade`: the request was a WebSocket upgrade.
-    fn verdict(&self, status: StatusCode, headers: &HeaderMap, path: &Path<'_>, upgrade: bool) -> Verdict;
+    fn verdict(&self, status: StatusCode, path: &Path<'_>, upgrade: bool) -> Verdict;
 
     /// Which class a request belongs to. Matching is on the canonical path: base path removed, case ignored.
     fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass;
