@@ -25,9 +25,10 @@ use crate::forward::body::GatewayBody;
 use crate::forward::forwarded;
 use crate::gateway::Worker;
 use crate::server::accept::Slot;
-use crate::server::drain::{Farewell, Tasks};
+use crate::server::drain::Farewell;
 use crate::server::listener::Listener;
 use crate::server::patience::{Guard, Moved, Protocol};
+use crate::server::stream::Streams;
 use crate::upstream::UpstreamName;
 
 /// A connection that was just accepted.
@@ -53,6 +54,8 @@ pub struct Peer {
     pub(super) running: Cell<u32>,
     /// Requests that ever began.
     pub(super) begun: Cell<u64>,
+    /// Whether the request that was polled last has its answer now; whoever drives it takes the mark.
+    pub(super) answered: Cell<bool>,
 }
 
 /// A request under way, until the last byte of its answer is handed over.
@@ -193,6 +196,7 @@ impl Open {
             upstream: self.listener.upstream.clone(),
             running: Cell::new(0),
             begun: Cell::new(0),
+            answered: Cell::new(false),
         });
         let io = TokioIo::new(ClientIo { transport: self.transport, moved: Arc::clone(&moved), _slot: self.slot });
         let guard = Guard::new(Rc::clone(&peer), moved, self.worker.gateway().settings().limits.clone(), protocol);
@@ -217,13 +221,18 @@ async fn http1(open: Open) {
 async fn http2(open: Open) {
     let (io, peer, guard, worker) = open.into_parts(Protocol::Http2);
     let farewell = worker.tasks().farewell();
-    let mut builder = http2::Builder::new(OnThisCore(worker.tasks().clone()));
+    let streams = Streams { tasks: worker.tasks().clone(), peer: Rc::clone(&peer), idle_timeout: guard.limits.idle_timeout };
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(guard.limits.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_BYTES)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(STREAM_ERRORS);
     let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
     let connection = Box::pin(builder.serve_connection(io, service));
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
@@ -235,25 +244,24 @@ const MAX_STREAMS: u32 = 100;
 /// What a client may send before it is acknowledged, per upload and per connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// The smallest that HTTP/2 knows (RFC 9113, section 4.2), and the default: a larger one lets a client make keygate wait for more before
+/// it can judge anything.
+const FRAME_BYTES: u32 = 16 << 10;
+/// What is kept of one answer for a client that does not read. hyper's 400 KiB times the streams would be 40 MB a connection.
+const SEND_BUFFER: usize = 128 << 10;
+/// Streams that were reset before they were even looked at (CVE-2023-44487), and streams that ended by a client's own mistake, before
+/// the connection is closed. A browser that scrolls resets tens of pictures, but not within one look at its socket.
+const RESET_STREAMS: usize = 20;
+const STREAM_ERRORS: usize = 128;
+// No pings: a phone that sleeps does not answer them and yet comes back to a paused film. A stream that stands still and a
+// connection without streams have their limits.
 
 async fn answer(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<GatewayBody>, Infallible> {
     let busy = Busy::begin(&peer);
     let mut response = worker.serve(&peer, request).await;
     response.body_mut().until_sent(busy);
+    peer.answered.set(true);
     Ok(response)
-}
-
-/// Runs HTTP/2 streams on the connection's core.
-#[derive(Clone)]
-struct OnThisCore(Tasks);
-
-impl<F> hyper::rt::Executor<F> for OnThisCore
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn_local(future);
-    }
 }
 
 /// Drives a connection until it ends, loses patience, or everything stops.

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod drain;
 pub mod listener;
 mod patience;
+mod stream;
 pub mod tls;
 
 use std::io;

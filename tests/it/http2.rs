@@ -1,5 +1,8 @@
 //! HTTP/2 over TLS, chosen by ALPN: many streams, none of which hurts another.
 
+mod floods;
+mod streams;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
