@@ -63,9 +63,7 @@ fn flood(kind: &str) -> Vec<u8> {
                 [frame(HEADERS, END_HEADERS | END_STREAM, stream, &head("GET")), frame(RESET, 0, stream, &8_u32.to_be_bytes())].concat()
             })
             .collect(),
-        "continuations" => {
-            [frame(HEADERS, END_STREAM, 1, &head("GET")), again(frame(CONTINUATION, 0, 1, &literal("x-a", "a")))].concat()
-        }
+        "continuations" => [frame(HEADERS, END_STREAM, 1, &head("GET")), again(frame(CONTINUATION, 0, 1, &literal("x-a", "a")))].concat(),
         "empty data" => [frame(HEADERS, END_HEADERS, 1, &head("POST")), again(frame(DATA, 0, 1, b""))].concat(),
         "settings" => again(frame(SETTINGS, 0, 0, b"")),
         "pings" => again(frame(PING, 0, 0, b"keygate!")),
