@@ -19,6 +19,9 @@ pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
     let public = refusal.public();
     let mut response = json(public.status, public.body);
     let headers = response.headers_mut();
+    // Without it a browser's script cannot tell a bad key from a broken line. It holds nothing of anybody's, and `*` never goes with
+    // cookies.
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     match public.status {
         StatusCode::UNAUTHORIZED => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keygate", error="invalid_token""#));

@@ -33,6 +33,9 @@ fn assert_refusal(answer: &Answer, status: u16, error: &str) {
     assert_eq!(answer.status, status, "{error}: {}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"), "{error}");
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{error}");
+    // A page of another origin may read it, and never with credentials.
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{error}");
+    assert_eq!(answer.header("access-control-allow-credentials"), None, "{error}");
     assert_eq!(answer.json()["error"], error);
     assert!(answer.json()["message"].as_str().is_some_and(|text| text.ends_with('.')), "{}", answer.text());
     assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{error}");
