@@ -341,7 +341,8 @@ impl Body for GatewayBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let metered = match &mut self.get_mut().content {
+        let Self { content, busy } = self.get_mut();
+        let metered = match content {
             Content::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Upstream(metered) => metered,
         };
@@ -349,6 +350,9 @@ impl Body for GatewayBody {
             return Poll::Ready(match ready!(Pin::new(&mut metered.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
+                        if let Some(busy) = busy {
+                            busy.answer_moved();
+                        }
                         metered.bytes += data.len() as u64;
                         if metered.incoming.is_end_stream() {
                             metered.end();

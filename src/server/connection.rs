@@ -54,8 +54,8 @@ pub struct Peer {
     pub(super) running: Cell<u32>,
     /// Requests that ever began.
     pub(super) begun: Cell<u64>,
-    /// Whether the request that was polled last has its answer now; whoever drives it takes the mark.
-    pub(super) answered: Cell<bool>,
+    /// Whether an answer's head or a piece of its body was handed over since somebody took this mark.
+    pub(super) answer_moved: Cell<bool>,
 }
 
 /// A request under way, until the last byte of its answer is handed over.
@@ -67,6 +67,11 @@ impl Busy {
         peer.running.set(peer.running.get() + 1);
         peer.begun.set(peer.begun.get() + 1);
         Self(Rc::clone(peer))
+    }
+
+    /// A piece of the answer's body was handed over.
+    pub(crate) fn answer_moved(&self) {
+        self.0.answer_moved.set(true);
     }
 }
 
@@ -196,7 +201,7 @@ impl Open {
             upstream: self.listener.upstream.clone(),
             running: Cell::new(0),
             begun: Cell::new(0),
-            answered: Cell::new(false),
+            answer_moved: Cell::new(false),
         });
         let io = TokioIo::new(ClientIo { transport: self.transport, moved: Arc::clone(&moved), _slot: self.slot });
         let guard = Guard::new(Rc::clone(&peer), moved, self.worker.gateway().settings().limits.clone(), protocol);
@@ -260,7 +265,7 @@ async fn answer(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) 
     let busy = Busy::begin(&peer);
     let mut response = worker.serve(&peer, request).await;
     response.body_mut().until_sent(busy);
-    peer.answered.set(true);
+    peer.answer_moved.set(true);
     Ok(response)
 }
 

@@ -119,7 +119,7 @@ mod tests {
             upstream: None,
             running: Cell::new(0),
             begun: Cell::new(0),
-            answered: Cell::new(false),
+            answer_moved: Cell::new(false),
         };
         let seconds = Duration::from_secs;
         let limits = Limits {

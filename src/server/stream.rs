@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -30,34 +30,31 @@ where
     }
 }
 
-/// Drives a stream until it ends, or until nothing has happened to it for `limit` while its answer's body was on its way. Before
-/// that, the request's body and the wait for the upstream's answer have limits of their own.
-///
-/// hyper wakes a stream when the upstream has bytes for it or the client takes some, and for nothing else: no wake-up but the timer's
-/// own means that both stand still. A dropped stream is reset.
+/// Drives a stream until it ends, or until its answer has stood still for `limit`: the upstream had no byte for it, or the client took
+/// none of what is buffered. Before the answer, the request's body and the wait for the upstream have limits of their own. A dropped
+/// stream is reset.
 async fn until_stalled(stream: impl Future<Output = ()>, peer: Rc<Peer>, limit: Duration) {
     let mut stream = pin!(stream);
     // It is registered when it is polled first, and so costs a stream that never waits nothing.
     let mut timer = pin!(sleep(limit));
     let mut is_answered = false;
-    let mut was_woken = false;
+    let mut has_moved = false;
     poll_fn(|cx: &mut Context<'_>| {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        // Whoever was polled just now is the one who has answered.
-        if peer.answered.take() {
-            is_answered = true;
-            timer.as_mut().reset(now() + limit);
+        // One core, one thread: the stream that was polled just now is the one that set the mark.
+        if peer.answer_moved.take() {
+            has_moved = true;
+            if !std::mem::replace(&mut is_answered, true) {
+                timer.as_mut().reset(now() + limit);
+            }
         }
         if !is_answered {
             return Poll::Pending;
         }
-        if timer.as_mut().poll(cx).is_pending() {
-            was_woken = true;
-            return Poll::Pending;
-        }
-        if !std::mem::take(&mut was_woken) {
+        ready!(timer.as_mut().poll(cx));
+        if !std::mem::take(&mut has_moved) {
             tracing::debug!(client = %peer.address.ip(), "stream closed: nothing moved on it");
             return Poll::Ready(());
         }
