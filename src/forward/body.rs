@@ -88,8 +88,7 @@ impl Sent {
         if !self.complete.get() {
             return None;
         }
-        let frames = self.held.borrow_mut().take()?;
-        Some(RequestBody { source: Source::Held(frames.into_iter()), sent: Rc::default() })
+        self.held.borrow_mut().take().map(RequestBody::held)
     }
 }
 
@@ -119,6 +118,11 @@ impl RequestBody {
     /// No body.
     pub fn empty() -> Self {
         Self { source: Source::Empty, sent: NOTHING.with(Rc::clone) }
+    }
+
+    /// What was kept of a body.
+    pub(crate) fn held(frames: Vec<Bytes>) -> Self {
+        Self { source: Source::Held(frames.into_iter()), sent: Rc::default() }
     }
 
     /// The client's body. `hold`: keep a small one for a replay.

@@ -145,7 +145,7 @@ mod tests {
 
     /// A body whose end has not been reached yet.
     fn body() -> RequestBody {
-        RequestBody::empty().sent().replay().expect("held")
+        RequestBody::held(Vec::new())
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ pub fn write(trail: &Trail, duration: Duration) {
         Some((kind, reason)) => tracing::warn!(
             target: "keygate::access",
             %client, method, %path, status, upstream, account, key_id, key_name, carrier,
-            bytes_in, bytes_out, duration_ms, complete, refusal = kind, reason = %Redacted(reason), "refused"
+            bytes_in, bytes_out, duration_ms, complete, refusal = kind, reason = Redacted(reason).to_string(), "refused"
         ),
     }
 }
