@@ -196,6 +196,9 @@ async fn serve(server: Arc<Server>, request: Request<Incoming>, peer: SocketAddr
         Some((status, retry_after)) => answer::ordered(status, retry_after),
         None => route(&server, &mut call).await?,
     };
+    if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+        call.drain().await;
+    }
     let is_fresh = response.status() == StatusCode::OK && known_tag.is_some() && response.headers().get("etag") == known_tag.as_ref();
     let response = if is_fresh { unchanged(&response) } else { response };
     let is_done = is_head || response.status() == StatusCode::SWITCHING_PROTOCOLS;
