@@ -27,6 +27,8 @@ use crate::upstream::{Kind, UpstreamName};
 const IDLE_PER_SESSION: usize = 8;
 /// How long more than that are kept: in a burst many come back at once and are wanted again at once.
 const BURST: Duration = Duration::from_secs(2);
+/// Bytes of an answer's head; more is an attack or a broken server, and hyper would take six times as much.
+const MAX_ANSWER_HEAD: usize = 64 << 10;
 /// Idle connections that one core keeps in all.
 const IDLE_PER_CORE: usize = 256;
 
@@ -287,7 +289,9 @@ impl Shelf {
 }
 
 fn builder() -> http1::Builder {
-    http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(MAX_ANSWER_HEAD);
+    builder
 }
 
 /// A TCP connection to the upstream: all addresses of its name, one after the other, within the connect time-out.
