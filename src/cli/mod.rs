@@ -146,7 +146,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
 fn check_config(args: &CheckConfigArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let text = check_config::check(global.config.as_deref()).map_err(open::problems)?;
-    text.lines().try_for_each(|line| output.sentence(line))?;
+    text.lines().try_for_each(|line| output.message(line))?;
     if !args.online {
         return Ok(());
     }

@@ -52,9 +52,9 @@ pub(crate) async fn check(config: &Config, global: &Global, output: &mut Output)
     for upstream in config.upstreams.iter().map(routing::upstream) {
         match judge(&upstream, survey(&upstream).await) {
             Judged::Good(text) => {
-                output.sentence(&format!("{}: {text}", upstream.name))?;
+                output.message(&format!("{}: {text}", upstream.name))?;
                 if upstream.kind == Kind::Jellyfin {
-                    output.sentence(&forwarding(&upstream, config, global, output).await)?;
+                    output.message(&forwarding(&upstream, config, global, output).await)?;
                 }
             }
             Judged::Away(text) | Judged::Wrong(text) => problems.push(format!("{}: {text}", upstream.name)),

@@ -78,6 +78,17 @@ impl Output {
         if self.quiet { Ok(()) } else { self.line(&printable(text)) }
     }
 
+    /// One of several sentences that together are the result: in JSON an object of its own on each line.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn message(&mut self, text: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(&serde_json::json!({ "message": text })),
+            Format::Table | Format::Plain => self.sentence(text),
+        }
+    }
+
     /// Rows under a header, or separated by tabs.
     ///
     /// # Errors

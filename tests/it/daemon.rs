@@ -23,6 +23,10 @@ async fn from_a_configuration_to_a_request_in_five_commands() {
     let standin = standin(Kind::Audiobookshelf).await;
     let mut home = Home::of(&[&standin], "");
     let said = home.run("check-config").await.ok();
+    // Each line of the same result is an object where JSON is wanted.
+    let json = home.run("-o json check-config").await.ok();
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    assert!(lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.starts_with("ok: "))), "{json}");
     assert!(said.contains("ok: ") && said.contains("audiobookshelf"), "{said}");
     assert!(!home.store().exists(), "checking makes nothing");
     home.start().await;
