@@ -36,10 +36,15 @@
 //! | [`demo`] | stand-in media servers |
 //! | [`app`] | the program put together |
 //!
-//! # Who may depend on whom (downwards only)
-//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing.
-//! L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `forward`. L4 `gateway`, `telemetry`. L5 `server`, `admin`, `demo`,
-//! `app`, `cli`. `tests/it/architecture.rs` holds the purity rules.
+//! # Who may depend on whom
+//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
+//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
+//! `admin`, `demo`, `app`, `cli`.
+//!
+//! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
+//! `server::connection`; `forward` ends in `gateway::refusal` and writes to `gateway::trail`; `upstream::client` carries `forward::body`;
+//! `gateway` counts in `server::accept`; `telemetry` and `gateway::trail` know each other; `policy` and `config` use records and values of
+//! `store` and `upstream`.
 //!
 //! # Invariants
 //! 1. The request path takes no lock and never touches the store: keys are looked up in [`keys::index::KeyIndex`], sessions in
