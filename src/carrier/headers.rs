@@ -32,7 +32,7 @@ pub(crate) fn is_credential(name: &str) -> bool {
 }
 
 /// What is to be removed.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Removal {
     listed: Found,
     /// Rare: names in disguise, and headers that hold a key though they are no carriers.

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 
-use crate::keys::{ApiKey, MalformedKey};
+use crate::keys::{ApiKey, MalformedKey, Ticket};
 
 /// The place where a key was found, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +60,22 @@ pub enum Presented {
     Nothing,
     /// A well-formed key.
     Key(ApiKey, Carrier),
+    /// A well-formed media ticket.
+    Ticket(Ticket, Carrier),
     /// Something that begins with `kg` but is no key.
     Malformed(MalformedKey, Carrier),
     /// A credential of another kind.
     Foreign(Carrier),
+}
+
+/// What was found in a request. Nothing is removed yet.
+#[derive(Debug)]
+pub struct Found<'q> {
+    /// The credential.
+    pub presented: Presented,
+    /// The query without carriers; the rest byte for byte, in order. `None`: there was no query, or nothing is left of it.
+    pub query: Option<Cow<'q, str>>,
+    removal: headers::Removal,
 }
 
 /// What is left of the request after every carrier was taken out of it.
@@ -71,8 +83,16 @@ pub enum Presented {
 pub struct Taken<'q> {
     /// The credential.
     pub presented: Presented,
-    /// The query without carriers; the rest byte for byte, in order. `None`: there was no query, or nothing is left of it.
+    /// As in [`Found`].
     pub query: Option<Cow<'q, str>>,
+}
+
+impl<'q> Found<'q> {
+    /// Removes every carrier, and all else that could be a credential or an identity, from the headers that this was found in.
+    pub fn take_out(self, headers: &mut HeaderMap) -> Taken<'q> {
+        headers::remove(headers, self.removal);
+        Taken { presented: self.presented, query: self.query }
+    }
 }
 
 /// Why the credentials of a request cannot be judged (400).
@@ -95,24 +115,31 @@ pub enum CarrierError {
     Misplaced,
 }
 
-/// Takes every known carrier out of the headers and the query. `token_query`: whether `token` is a carrier (Audiobookshelf);
-/// it is removed for every kind.
-///
-/// Headers whose name holds `_` or `.` (which some servers read as `-`) and headers that hold a whole key (a browser's `Referer`)
-/// are removed as well. After an error the headers are as they were.
+/// Takes every known carrier out of the headers and the query: [`read`], then [`Found::take_out`]. After an error the headers are as
+/// they were.
 ///
 /// # Errors
 /// [`CarrierError`].
 pub fn take<'q>(headers: &mut HeaderMap, query: Option<&'q str>, token_query: bool) -> Result<Taken<'q>, CarrierError> {
+    Ok(read(headers, query, token_query)?.take_out(headers))
+}
+
+/// Finds every known carrier in the headers and the query. `token_query`: whether `token` is a carrier (Audiobookshelf); it is to be
+/// removed for every kind.
+///
+/// Headers whose name holds `_` or `.` (which some servers read as `-`) and headers that hold a whole key (a browser's `Referer`)
+/// are to be removed as well.
+///
+/// # Errors
+/// [`CarrierError`].
+pub fn read<'q>(headers: &HeaderMap, query: Option<&'q str>, token_query: bool) -> Result<Found<'q>, CarrierError> {
     let mut credential = Credential::default();
-    let found = headers::read(headers, &mut credential)?;
+    let removal = headers::read(headers, &mut credential)?;
     let query = query.map(|query| query::read(query, token_query, &mut credential)).transpose()?.flatten();
     if query.as_deref().is_some_and(|rest| encoding::holds_key(rest.as_bytes())) {
         return Err(CarrierError::Misplaced);
     }
-    let presented = credential.presented();
-    headers::remove(headers, found);
-    Ok(Taken { presented, query })
+    Ok(Found { presented: credential.presented(), query, removal })
 }
 
 /// Whether a text (a path, a header value) holds a whole, well-formed key, in plain letters or percent-encoded once.
@@ -146,6 +173,10 @@ impl<'a> Credential<'a> {
         let Some((text, carrier)) = self.found else { return Presented::Nothing };
         let text = text.trim_ascii();
         let parsed = match std::str::from_utf8(text) {
+            Ok(text) if Ticket::claims_to_be_one(text) => match Ticket::parse(text) {
+                Ok(ticket) => return Presented::Ticket(ticket, carrier),
+                Err(why) => Err(why),
+            },
             Ok(text) => ApiKey::parse(text),
             Err(_) if text.starts_with(b"kg") => Err(MalformedKey::Shape),
             Err(_) => Err(MalformedKey::Foreign),

@@ -39,7 +39,7 @@ impl<const N: usize> Names<N> {
 }
 
 /// Which names of a list were found.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found(u64);
 
 impl Found {

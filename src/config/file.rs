@@ -126,6 +126,8 @@ section!(
         forward_host: bool,
         web_ui: OneOf<Access>,
         images: OneOf<Access>,
+        shares: OneOf<Access>,
+        native_logins: OneOf<Access>,
     }
 );
 

@@ -157,6 +157,10 @@ pub struct UpstreamConfig {
     pub web_ui: Access,
     /// Pictures without a key.
     pub images: Access,
+    /// Share pages and RSS feeds without a key (Audiobookshelf).
+    pub shares: Access,
+    /// People's own logins at the server, beside keys.
+    pub native_logins: Access,
 }
 
 /// A switch for requests without a key.

@@ -85,6 +85,8 @@ fn one(checker: &mut Checker<'_>, section: UpstreamSection, place: &Place) -> Ch
         forward_host: section.forward_host.is_none_or(|field| field.value),
         web_ui: section.web_ui.map_or(Access::Refuse, |field| field.value.0),
         images: section.images.map_or(images, |field| field.value.0),
+        shares: section.shares.map_or(Access::Refuse, |field| field.value.0),
+        native_logins: section.native_logins.map_or(Access::Refuse, |field| field.value.0),
     };
     let url_place = section.url.map_or_else(|| place.clone(), |url| url.place);
     Checked { config, listeners, url_place }

@@ -92,7 +92,8 @@ impl Visit<'_> {
         let taken = carrier::take(&mut head.headers, query, site.upstream.kind == Kind::Audiobookshelf)?;
 
         // 3. Who is it, and may it pass?
-        let admission = match self.judge(taken.presented, &site, &head.method, &path, notes)? {
+        let class = site.upstream.dialect().route(&head.method, &path);
+        let admission = match self.judge(taken.presented, &site, class, notes)? {
             // A socket is never public, also where its path is (pyemby's is "/").
             Judged::Admitted(Admission::Open(_)) if websocket => return Err(Refusal::NoKey),
             Judged::Admitted(admission) => admission,
@@ -126,13 +127,13 @@ impl Visit<'_> {
     }
 
     /// Steps from a presented credential to an admission. Memory only.
-    fn judge(&self, presented: Presented, site: &Site, method: &Method, path: &Path<'_>, notes: &mut Notes) -> Result<Judged, Refusal> {
-        let dialect = site.upstream.dialect();
+    fn judge(&self, presented: Presented, site: &Site, class: RouteClass, notes: &mut Notes) -> Result<Judged, Refusal> {
         let (key, carrier) = match presented {
             Presented::Key(key, carrier) => (key, carrier),
             Presented::Malformed(why, carrier) => return Err(Refusal::Malformed(why, carrier)),
-            Presented::Nothing => return without_key(dialect.route(method, path), site, Refusal::NoKey),
-            Presented::Foreign(carrier) => return without_key(dialect.route(method, path), site, Refusal::ForeignCredential(carrier)),
+            Presented::Ticket(_, carrier) => return Err(Refusal::UnknownKey(carrier)),
+            Presented::Nothing => return without_key(class, site, Refusal::NoKey),
+            Presented::Foreign(carrier) => return without_key(class, site, Refusal::ForeignCredential(carrier)),
         };
         let permit = self.admit(&key, carrier, site)?;
         if let Some(trail) = notes {
@@ -140,8 +141,8 @@ impl Visit<'_> {
             trail.key = Some(permit.key().clone());
             trail.account = Some(Arc::clone(permit.account()));
         }
-        // The session is shared, so a logout must not end it. All logouts are POSTs: no other request pays for the look.
-        if method == Method::POST && dialect.route(method, path) == RouteClass::Logout {
+        // The session is shared, so a logout must not end it.
+        if class == RouteClass::Logout {
             return Ok(Judged::Answered(respond::logout(site.upstream.kind)));
         }
         Ok(Judged::Admitted(Admission::Key(permit)))

@@ -32,6 +32,8 @@ pub struct Site {
     pub upstream: Arc<Upstream>,
     /// What may pass without a key.
     pub open: OpenRoutes,
+    /// Whether requests with credentials of the server's own are forwarded as they are.
+    pub native_logins: bool,
     /// Whether the upstream sees the client's Host.
     pub forward_host: bool,
 }
@@ -72,7 +74,12 @@ fn site(config: &UpstreamConfig, before: Option<&Settings>) -> Arc<Site> {
     let kept = before.and_then(|before| before.by_name.get(&config.name)).filter(|site| *site.upstream == upstream);
     Arc::new(Site {
         upstream: kept.map_or_else(|| Arc::new(upstream), |site| Arc::clone(&site.upstream)),
-        open: OpenRoutes { images: config.images == Access::Pass, web_ui: config.web_ui == Access::Pass },
+        open: OpenRoutes {
+            images: config.images == Access::Pass,
+            web_ui: config.web_ui == Access::Pass,
+            shares: config.shares == Access::Pass,
+        },
+        native_logins: config.native_logins == Access::Pass,
         forward_host: config.forward_host,
     })
 }

@@ -272,6 +272,11 @@ impl KeyHasher {
         Self(Hmac::new_from_slice(pepper.expose()).expect("HMAC takes a key of any length"))
     }
 
+    /// A fresh computation under the pepper.
+    pub(super) fn mac(&self) -> Hmac<Sha256> {
+        self.0.clone()
+    }
+
     /// The digest of a key: of its id and its secret.
     pub fn digest(&self, key: &ApiKey) -> KeyDigest {
         let mut mac = self.0.clone();

@@ -4,5 +4,7 @@ pub mod index;
 pub mod key;
 pub mod record;
 mod shard;
+pub mod ticket;
 
 pub use key::{ApiKey, KeyDigest, KeyHasher, KeyId, MalformedKey};
+pub use ticket::Ticket;

@@ -89,6 +89,8 @@ pub struct OpenRoutes {
     pub images: bool,
     /// The server's own web files.
     pub web_ui: bool,
+    /// Share pages and RSS feeds.
+    pub shares: bool,
 }
 
 /// Judges a request that presented no credential at all.
@@ -97,7 +99,16 @@ pub fn open(route: RouteClass, open: OpenRoutes) -> Option<OpenPass> {
         RouteClass::Identity => true,
         RouteClass::Image => open.images,
         RouteClass::WebUi => open.web_ui,
-        RouteClass::Answered(_) | RouteClass::Logout | RouteClass::Keyed => false,
+        RouteClass::Share => open.shares,
+        RouteClass::Answered(_)
+        | RouteClass::Login
+        | RouteClass::Refresh
+        | RouteClass::Logout
+        | RouteClass::Socket
+        | RouteClass::Capability
+        | RouteClass::Media(_)
+        | RouteClass::Restricted
+        | RouteClass::Keyed => false,
     };
     may.then_some(OpenPass(()))
 }

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::dialect::reading::{credential, is_any, json, plain, post_json, sensitive, unavailable};
-use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, RouteClass, TokenState, Verdict};
+use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Media, RouteClass, TokenState, Verdict};
 
 const KIND: Kind = Kind::Audiobookshelf;
 const BASE_PATHS: &[&str] = &["audiobookshelf"];
@@ -31,6 +31,15 @@ const RETURN_TOKENS: HeaderName = HeaderName::from_static("x-return-tokens");
 const IDENTITY: &[&str] = &["/status", "/ping", "/healthcheck"];
 /// Pictures that the server shows to everybody.
 const IMAGES: &[&str] = &["/api/items/{id}/cover", "/api/authors/{id}/image"];
+/// Engine.IO.
+const SOCKET: &str = "/socket.io";
+/// Media below the id of a play session (`server/routers/HlsRouter.js`, `PublicRouter.js`).
+const CAPABILITIES: &[&str] = &["/hls/{session}/*", "/public/session/{session}/track/{track}"];
+/// Share pages' data and feeds.
+const SHARES: &[&str] = &["/public/share/{slug}/**", "/feed/{slug}/**"];
+/// Files of items.
+const MEDIA: &[&str] =
+    &["/api/items/{id}/file/{ino}/**", "/api/items/{id}/ebook/**", "/api/items/{id}/download", "/api/libraries/{id}/download"];
 /// The web client: its pages (`dyanimicRoutes` of `server/Server.js`) and static files.
 const WEB_UI: &[&str] = &[
     "/",
@@ -215,10 +224,22 @@ impl Dialect for Audiobookshelf {
 
     fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {
         let reads = method == Method::GET || method == Method::HEAD;
-        if method == Method::POST && path.matches(BASE_PATHS, LOGOUT) {
+        if path.matches(BASE_PATHS, SOCKET) {
+            RouteClass::Socket
+        } else if method == Method::POST && path.matches(BASE_PATHS, LOGOUT) {
             RouteClass::Logout
+        } else if method == Method::POST && path.matches(BASE_PATHS, LOGIN) {
+            RouteClass::Login
+        } else if method == Method::POST && path.matches(BASE_PATHS, REFRESH) {
+            RouteClass::Refresh
         } else if !reads {
             RouteClass::Keyed
+        } else if is_any(path, BASE_PATHS, CAPABILITIES) {
+            RouteClass::Capability
+        } else if is_any(path, BASE_PATHS, SHARES) {
+            RouteClass::Share
+        } else if is_any(path, BASE_PATHS, MEDIA) {
+            RouteClass::Media(Media::Bytes)
         } else if is_any(path, BASE_PATHS, IDENTITY) {
             RouteClass::Identity
         } else if is_any(path, BASE_PATHS, IMAGES) {

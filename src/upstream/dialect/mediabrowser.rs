@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::dialect::reading::{VERSION, is_any, json, post_json, unavailable};
-use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, OwnAnswer, RouteClass, TokenState};
+use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, Media, OwnAnswer, RouteClass, TokenState};
 
 /// Emby serves everything there too; Jellyfin up to 10.11 takes them off, Jellyfin 12 no longer.
 pub(super) const BASE_PATHS: &[&str] = &["emby", "mediabrowser"];
@@ -39,6 +39,17 @@ const IMAGES: &[&str] = &[
     "/Images/MediaInfo/{theme}/{name}",
     "/Plugins/{id}/{version}/Image",
 ];
+/// What players fetch: streams, segments, attachments, tiles, files.
+const MEDIA: &[&str] = &[
+    "/Videos/{id}/*",
+    "/Audio/{id}/*",
+    "/LiveTv/LiveRecordings/{id}/stream",
+    "/LiveTv/LiveStreamFiles/{id}/{file}",
+    "/Items/{id}/Download",
+    "/Items/{id}/File",
+];
+/// Where playlists and subtitles stand.
+const TEXT_MEDIA: &[&str] = &["/Videos/{id}/*", "/Audio/{id}/*"];
 /// Pages of plugins below `/web`, which the server gives to everybody: they show what is installed and configured.
 const PLUGIN_PAGES: &[&str] = &["/web/ConfigurationPage/**", "/web/ConfigurationPages/**"];
 /// The web client.
@@ -117,12 +128,20 @@ pub(super) fn read_probe(kind: Kind, answer: &Answer) -> Result<TokenState, Gran
     }
 }
 
+/// Whether a media route answers with a playlist or with subtitles, by the ending of its name.
+fn is_text_media(path: &Path<'_>) -> bool {
+    const ENDINGS: [&str; 9] = ["m3u8", "m3u", "mpd", "vtt", "srt", "ass", "ssa", "ttml", "js"];
+    let ending = path.as_str().trim_end_matches('/').rsplit(['.', '/']).next().unwrap_or_default();
+    ENDINGS.iter().any(|text| ending.eq_ignore_ascii_case(text))
+}
+
 /// The table of routes.
 pub(super) fn route(method: &Method, path: &Path<'_>) -> RouteClass {
     let is = |pattern: &str| path.matches(BASE_PATHS, pattern);
     if method == Method::POST {
         return match () {
             () if is(LOGOUT) => RouteClass::Logout,
+            () if is(LOGIN) => RouteClass::Login,
             () if is("/System/Ping") => RouteClass::Identity,
             () => RouteClass::Keyed,
         };
@@ -136,6 +155,9 @@ pub(super) fn route(method: &Method, path: &Path<'_>) -> RouteClass {
         () if is_any(path, BASE_PATHS, IDENTITY) => RouteClass::Identity,
         () if is_any(path, BASE_PATHS, IMAGES) => RouteClass::Image,
         () if is_any(path, BASE_PATHS, PLUGIN_PAGES) => RouteClass::Keyed,
+        () if is_any(path, BASE_PATHS, TEXT_MEDIA) && is_text_media(path) => RouteClass::Media(Media::Text),
+        () if is("/Audio/{id}/universal") => RouteClass::Media(Media::Either),
+        () if is_any(path, BASE_PATHS, MEDIA) => RouteClass::Media(Media::Bytes),
         () if is_any(path, BASE_PATHS, WEB_UI) => RouteClass::WebUi,
         () => RouteClass::Keyed,
     }

@@ -125,14 +125,39 @@ pub enum RouteClass {
     Identity,
     /// Answered by keygate itself, never forwarded.
     Answered(OwnAnswer),
+    /// The server's login form. With a key as the password keygate answers it.
+    Login,
+    /// Renewing a login (Audiobookshelf). With a key as the refresh token keygate answers it.
+    Refresh,
     /// Ending the session: answered by keygate, since the session belongs to all of the account's keys.
     Logout,
+    /// Audiobookshelf's Engine.IO endpoint, which authenticates inside the stream.
+    Socket,
     /// Pictures; whether they need a key is a switch of the upstream.
     Image,
     /// The server's own web files; a switch of the upstream.
     WebUi,
+    /// Share pages and RSS feeds; a switch of the upstream.
+    Share,
+    /// Media below an unguessable id, for which the server wants no credential: for a live key, or when the id was handed out to one.
+    Capability,
+    /// What players fetch: a key or a media ticket is needed.
+    Media(Media),
+    /// Mints, lists, reveals or changes credentials, or rules the server: a key with the scope `admin` is needed.
+    Restricted,
     /// Everything else: a key is needed.
     Keyed,
+}
+
+/// What a media route answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// Bytes of media, files, pictures of a timeline: never rewritten, ranges work.
+    Bytes,
+    /// Playlists and subtitles: text, in which URLs and credentials may stand.
+    Text,
+    /// One or the other, as the server decides (`/Audio/{id}/universal`).
+    Either,
 }
 
 /// Answers that keygate gives in the upstream's place.

@@ -308,6 +308,18 @@ fn audiobookshelf_table_of_routes() {
     }
     assert_eq!(route(kind, "POST", "/logout"), RouteClass::Logout);
     assert_eq!(route(kind, "POST", "/audiobookshelf/LOGOUT"), RouteClass::Logout);
+    for (method, path, class) in [
+        ("POST", "/login", RouteClass::Login),
+        ("POST", "/auth/refresh", RouteClass::Refresh),
+        ("GET", "/socket.io/", RouteClass::Socket),
+        ("POST", "/audiobookshelf/socket.io", RouteClass::Socket),
+        ("GET", "/hls/1/a.ts", RouteClass::Capability),
+        ("GET", "/public/session/1/track/1", RouteClass::Capability),
+        ("GET", "/feed/x", RouteClass::Share),
+        ("GET", "/api/items/1/file/2", RouteClass::Media(Media::Bytes)),
+    ] {
+        assert_eq!(route(kind, method, path), class, "{method} {path}");
+    }
     for path in ["/api/items/1/cover", "/api/authors/1/image"] {
         assert_eq!(route(kind, "GET", path), RouteClass::Image, "{path}");
     }
@@ -316,15 +328,11 @@ fn audiobookshelf_table_of_routes() {
     }
     for (method, path) in [
         ("POST", "/init"),
-        ("POST", "/login"),
-        ("POST", "/auth/refresh"),
+        ("GET", "/auth/refresh"),
         ("GET", "/api/me"),
-        ("GET", "/hls/1/a.ts"),
-        ("GET", "/public/session/1/track/1"),
-        ("GET", "/feed/x"),
+        ("POST", "/hls/1/a.ts"),
         ("POST", "/ping"),
         ("POST", "/api/items/1/cover"),
-        ("GET", "/socket.io"),
         ("GET", "/logout"),
     ] {
         assert_eq!(route(kind, method, path), RouteClass::Keyed, "{method} {path}");
@@ -431,6 +439,15 @@ fn jellyfin_and_emby_table_of_routes() {
         {
             assert_eq!(route(kind, "GET", path), RouteClass::Image, "{path}");
         }
+        for (method, path, class) in [
+            ("POST", "/Users/AuthenticateByName", RouteClass::Login),
+            ("GET", "/Videos/1/stream.mkv", RouteClass::Media(Media::Bytes)),
+            ("GET", "/Videos/1/master.m3u8", RouteClass::Media(Media::Text)),
+            ("GET", "/Videos/1/1/Subtitles/1/Stream.vtt", RouteClass::Media(Media::Text)),
+            ("GET", "/Audio/1/universal", RouteClass::Media(Media::Either)),
+        ] {
+            assert_eq!(route(kind, method, path), class, "{method} {path}");
+        }
         for path in ["/web", "/web/index.html", "/emby/web/", "/favicon.ico", "/"] {
             assert_eq!(route(kind, "GET", path), RouteClass::WebUi, "{path}");
         }
@@ -438,9 +455,9 @@ fn jellyfin_and_emby_table_of_routes() {
             ("GET", "/System/Info"),
             ("GET", "/Items/1/Images"),
             ("POST", "/Items/1/Images/Primary"),
-            ("GET", "/Videos/1/stream.mkv"),
+            ("POST", "/Videos/1/stream.mkv"),
             ("GET", "/web/ConfigurationPage"),
-            ("POST", "/Users/AuthenticateByName"),
+            ("GET", "/Users/AuthenticateByName"),
             ("POST", "/QuickConnect/Initiate"),
             ("GET", "/QuickConnect/Connect"),
             ("GET", "/socket"),

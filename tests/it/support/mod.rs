@@ -214,6 +214,8 @@ pub(crate) fn upstream(name: &str, kind: Kind, port: u16) -> UpstreamConfig {
         forward_host: true,
         web_ui: Access::Refuse,
         images: if kind == Kind::Emby { Access::Refuse } else { Access::Pass },
+        shares: Access::Refuse,
+        native_logins: Access::Refuse,
     }
 }
 
