@@ -23,6 +23,7 @@
 //! | [`target`] | path and host of a request, judged |
 //! | [`carrier`] | where credentials travel; takes all of them out of a request |
 //! | [`keys`] | the key's text, its stored form, the index in memory |
+//! | [`lifeline`] | tells what runs on a key that the key has died |
 //! | [`policy`] | what a known key may do; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
 //! | [`forward`] | rewriting, sending, bodies, tunnels |
@@ -37,7 +38,7 @@
 //! | [`app`] | the program put together |
 //!
 //! # Who may depend on whom
-//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
+//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
 //! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `admin`, `demo`, `app`, `cli`.
 //!
@@ -67,6 +68,7 @@ pub mod demo;
 pub mod forward;
 pub mod gateway;
 pub mod keys;
+pub mod lifeline;
 pub mod policy;
 pub mod redact;
 pub mod registry;

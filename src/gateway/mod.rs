@@ -11,11 +11,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::gateway::routing::Settings;
 use crate::keys::KeyHasher;
 use crate::keys::index::KeyIndex;
+use crate::lifeline::Lifelines;
 use crate::server::accept::Connections;
 use crate::server::drain::Tasks;
 use crate::upstream::client::Pool;
@@ -29,6 +31,8 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     settings: ArcSwap<Settings>,
     connections: Arc<Connections>,
+    /// Marked when a key may have died.
+    key_changes: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -40,7 +44,11 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// Over the keys and sessions of one store.
     pub fn new(hasher: KeyHasher, index: Arc<KeyIndex>, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { hasher, index, sessions, clock, settings: ArcSwap::from_pointee(settings), connections: Arc::default() })
+        let key_changes = watch::Sender::new(());
+        let marker = key_changes.clone();
+        index.on_change(move || marker.send_modify(|()| ()));
+        let settings = ArcSwap::from_pointee(settings);
+        Arc::new(Self { hasher, index, sessions, clock, settings, connections: Arc::default(), key_changes })
     }
 
     /// The clock.
@@ -63,6 +71,11 @@ impl Gateway {
         self.connections.open()
     }
 
+    /// Changes whenever a key may have died.
+    pub(crate) fn key_changes(&self) -> watch::Receiver<()> {
+        self.key_changes.subscribe()
+    }
+
     pub(crate) fn connections(&self) -> &Arc<Connections> {
         &self.connections
     }
@@ -74,17 +87,24 @@ pub struct Worker {
     gateway: Arc<Gateway>,
     pool: Rc<Pool>,
     tasks: Tasks,
+    lifelines: Rc<Lifelines>,
 }
 
 impl Worker {
     /// For one core.
     pub fn new(gateway: Arc<Gateway>, pool: Rc<Pool>, tasks: Tasks) -> Rc<Self> {
-        Rc::new(Self { gateway, pool, tasks })
+        Rc::new(Self { gateway, pool, tasks, lifelines: Rc::default() })
     }
 
     /// What all cores share.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Cuts what runs on this core on keys that have died. `by_time`: nothing but time has passed since the last look.
+    pub(crate) fn review_keys(&self, by_time: bool) {
+        let (index, now) = (&self.gateway.index, self.gateway.clock.now());
+        if by_time { self.lifelines.review_expired(index, now) } else { self.lifelines.review(index, now) }
     }
 
     /// This core's tasks.

@@ -135,7 +135,7 @@ impl Visit<'_> {
             Presented::Nothing => return without_key(class, site, Refusal::NoKey),
             Presented::Foreign(carrier) => return without_key(class, site, Refusal::ForeignCredential(carrier)),
         };
-        let permit = self.admit(&key, carrier, site)?;
+        let permit = self.admit(&key, carrier, site, class)?;
         if let Some(trail) = notes {
             trail.carrier = Some(carrier);
             trail.key = Some(permit.key().clone());
@@ -148,11 +148,12 @@ impl Visit<'_> {
         Ok(Judged::Admitted(Admission::Key(permit)))
     }
 
-    fn admit(&self, key: &ApiKey, carrier: Carrier, site: &Site) -> Result<Permit, Refusal> {
+    fn admit(&self, key: &ApiKey, carrier: Carrier, site: &Site, class: RouteClass) -> Result<Permit, Refusal> {
         let gateway = self.worker.gateway();
         let verified = gateway.index.find(&gateway.hasher.digest(key)).ok_or(Refusal::UnknownKey(carrier))?;
         let account = gateway.sessions.account(verified.account());
-        policy::admit(verified, account, &site.upstream.name, gateway.clock.now()).map_err(|denied| Refusal::Denied(denied, carrier))
+        let wanted = policy::Wanted { upstream: &site.upstream.name, class, now: gateway.clock.now() };
+        policy::admit(verified, account, wanted, &self.worker.lifelines).map_err(|denied| Refusal::Denied(denied, carrier))
     }
 
     async fn session(&self, permit: &Permit) -> Result<Arc<Session>, Refusal> {

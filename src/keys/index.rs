@@ -1,7 +1,7 @@
 //! digest → key, in memory: what the request path asks instead of the store.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -19,6 +19,8 @@ pub struct KeyIndex {
     shards: Box<[ArcSwap<Shard>]>,
     /// Held by whoever replaces shards; readers never see it.
     writer: Mutex<()>,
+    /// Whom to tell after a secret was taken out or changed.
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// A known key. Expiry and the active flag are judged by the policy, not here.
@@ -32,6 +34,10 @@ impl Verified {
     /// Public id.
     pub fn id(&self) -> KeyId {
         self.shard.entry(self.position).id()
+    }
+    /// The digest of the secret that was presented.
+    pub fn digest(&self) -> KeyDigest {
+        self.shard.entry(self.position).digest()
     }
     /// The account it acts for.
     pub fn account(&self) -> AccountId {
@@ -92,7 +98,7 @@ impl KeyIndex {
 
     fn from_builders(builders: Vec<ShardBuilder>) -> Self {
         let shards = builders.into_iter().map(|builder| ArcSwap::from_pointee(builder.build())).collect();
-        Self { shards, writer: Mutex::new(()) }
+        Self { shards, writer: Mutex::new(()), listener: OnceLock::new() }
     }
 
     /// How many secrets are known.
@@ -110,6 +116,12 @@ impl KeyIndex {
         let shard = self.shards[shard_of(digest)].load();
         let position = shard.find(digest)?;
         Some(Verified { shard: Arc::clone(&shard), position })
+    }
+
+    /// `listener` is called after each change that took secrets out or changed them, when no reader sees the old state any more. There is
+    /// one listener; a later one is not heard.
+    pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
     }
 
     /// Takes the entries of `before` out and those of `after` in. Readers of one secret see the old state or the new one, nothing
@@ -137,11 +149,17 @@ impl KeyIndex {
         for entry in added {
             changes[shard_of(&entry.digest)].1.push(entry);
         }
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, (removed, added)) in self.shards.iter().zip(changes) {
-            if !removed.is_empty() || !added.is_empty() {
-                slot.store(Arc::new(slot.load().changed(&removed, &added)));
+        let takes_away = changes.iter().any(|(removed, _)| !removed.is_empty());
+        {
+            let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            for (slot, (removed, added)) in self.shards.iter().zip(changes) {
+                if !removed.is_empty() || !added.is_empty() {
+                    slot.store(Arc::new(slot.load().changed(&removed, &added)));
+                }
             }
+        }
+        if let Some(listener) = self.listener.get().filter(|_| takes_away) {
+            listener();
         }
     }
 }

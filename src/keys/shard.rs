@@ -28,6 +28,10 @@ impl Entry {
         KeyId::from_u64(self.id_and_flags)
     }
 
+    pub(crate) const fn digest(&self) -> KeyDigest {
+        KeyDigest::from_bytes(self.digest)
+    }
+
     pub(crate) const fn account(&self) -> AccountId {
         AccountId(self.account)
     }

@@ -1,9 +1,11 @@
 //! What a known key may do, and the values that prove that a request was admitted.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::keys::index::Verified;
+use crate::lifeline::{Lifeline, Lifelines};
 use crate::store::records::AccountRecord;
 use crate::upstream::UpstreamName;
 use crate::upstream::dialect::RouteClass;
@@ -14,6 +16,7 @@ use crate::upstream::dialect::RouteClass;
 pub struct Permit {
     verified: Verified,
     account: Arc<AccountRecord>,
+    lifeline: Lifeline,
 }
 
 impl Permit {
@@ -25,6 +28,11 @@ impl Permit {
     /// The account that it acts for.
     pub const fn account(&self) -> &Arc<AccountRecord> {
         &self.account
+    }
+
+    /// Tells when the key has died.
+    pub const fn lifeline(&self) -> &Lifeline {
+        &self.lifeline
     }
 }
 
@@ -65,19 +73,38 @@ pub enum Denied {
     OtherUpstream,
 }
 
-/// Judges a known key for a request to `upstream`: cheap checks before costly ones.
+/// What a request is judged by beside its key.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The upstream that it is for.
+    pub upstream: &'a UpstreamName,
+    /// The class of its route.
+    pub class: RouteClass,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of `lifelines` until it ends.
 ///
 /// # Errors
 /// [`Denied`].
-pub fn admit(verified: Verified, account: Option<Arc<AccountRecord>>, upstream: &UpstreamName, now: Timestamp) -> Result<Permit, Denied> {
+pub fn admit(
+    verified: Verified,
+    account: Option<Arc<AccountRecord>>,
+    wanted: Wanted<'_>,
+    lifelines: &Rc<Lifelines>,
+) -> Result<Permit, Denied> {
     if !verified.is_active() {
         return Err(Denied::Disabled);
     }
-    if verified.expires_at() <= now {
+    if verified.expires_at() <= wanted.now {
         return Err(Denied::Expired);
     }
     match account {
-        Some(account) if account.upstream == *upstream => Ok(Permit { verified, account }),
+        Some(account) if account.upstream == *wanted.upstream => {
+            let lifeline = lifelines.begin(&verified);
+            Ok(Permit { verified, account, lifeline })
+        }
         _ => Err(Denied::OtherUpstream),
     }
 }

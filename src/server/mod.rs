@@ -24,6 +24,9 @@ use crate::upstream::client::Pool;
 /// How often a core closes idle upstream connections.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a core looks for keys that have expired: what runs on one ends within a second.
+const REVIEW_EVERY: Duration = Duration::from_millis(500);
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -107,6 +110,7 @@ async fn core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) -> io::R
     let tasks = Tasks::new(stop.clone());
     let pool = Pool::new(tasks.clone(), Arc::clone(gateway.clock()));
     let worker = Worker::new(gateway, std::rc::Rc::clone(&pool), tasks.clone());
+    let reviewing = std::rc::Rc::clone(&worker);
     for bound in listeners {
         let listener = bound.into_tokio()?;
         tasks.spawn_local(accept::run(listener, std::rc::Rc::clone(&worker)));
@@ -117,8 +121,11 @@ async fn core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) -> io::R
             pool.reap();
         }
     };
+    // What still runs while the server stops can be revoked too.
+    let mut reviewer = std::pin::pin!(review(&reviewing));
     tokio::select! {
         () = reaper => {}
+        () = &mut reviewer => {}
         () = stop.begun() => {}
     }
     tasks.drain();
@@ -126,7 +133,21 @@ async fn core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) -> io::R
     // What runs longer than it may is dropped with the runtime.
     tokio::select! {
         () = tasks.ended() => {}
+        () = reviewer => {}
         () = stop.finished() => {}
     }
     Ok(())
+}
+
+/// Ends what runs on dead keys, as soon as they die.
+async fn review(worker: &Worker) {
+    let mut changes = worker.gateway().key_changes();
+    loop {
+        let by_time = tokio::select! {
+            // The sender lives as long as the gateway, which the worker holds.
+            _ = changes.changed() => false,
+            () = tokio::time::sleep(REVIEW_EVERY) => true,
+        };
+        worker.review_keys(by_time);
+    }
 }

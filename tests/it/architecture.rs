@@ -12,7 +12,7 @@ const MAX_TEST_LINES: usize = 600;
 const RULES: &[(&[&str], &[&str])] = &[
     // L0 and L1 are pure.
     (
-        &["secret.rs", "clock.rs", "redact.rs", "target/", "keys/", "carrier/", "policy/", "upstream/dialect/"],
+        &["secret.rs", "clock.rs", "redact.rs", "lifeline.rs", "target/", "keys/", "carrier/", "policy/", "upstream/dialect/"],
         &["tokio::", "tokio_util::", "tokio_rustls::", "hyper::", "hyper_util::", "redb::", "tracing::", "std::fs", "std::net::Tcp"],
     ),
     (&["secret.rs", "clock.rs"], &["crate::"]),
