@@ -17,6 +17,7 @@ mod journal;
 mod ledger;
 mod media;
 mod mediabrowser;
+mod mpegts;
 mod odd;
 mod options;
 mod random;

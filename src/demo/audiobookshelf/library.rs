@@ -12,6 +12,7 @@ use crate::demo::body::Body;
 use crate::demo::call::Call;
 use crate::demo::media::{Media, SECONDS};
 use crate::demo::mediabrowser::PICTURE;
+use crate::demo::mpegts;
 use crate::demo::random;
 use crate::demo::standin::Server;
 
@@ -98,10 +99,11 @@ pub(super) fn hls(server: &Server, call: &Call, session: &str, file: &str) -> Re
         let head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-ALLOW-CACHE:NO\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n";
         return answer::text(StatusCode::OK, "application/vnd.apple.mpegurl", format!("{head}{lines}#EXT-X-ENDLIST\n"));
     }
-    if file.ends_with(".ts") {
-        return Media::Pattern(188 * 1024).answer(&call.parts.method, &call.parts.headers, "video/mp2t");
+    let number = file.strip_prefix("output-").and_then(|rest| rest.strip_suffix(".ts")).and_then(|number| number.parse().ok());
+    match number.filter(|number| *number < 5) {
+        Some(number) => Media::Bytes(mpegts::segment(number, 6)).answer(&call.parts.method, &call.parts.headers, "video/mp2t"),
+        None => not_found(),
     }
-    not_found()
 }
 
 /// `/public/session/<id>/track/<n>`: the file itself, or a redirect for a transcode.

@@ -9,12 +9,14 @@ use crate::demo::answer;
 use crate::demo::body::Body;
 use crate::demo::call::Call;
 use crate::demo::media::Media;
+use crate::demo::mpegts;
 use crate::demo::random;
 use crate::upstream::Kind;
 
 const PLAYLIST: &str = "application/x-mpegURL";
-/// Bytes of a segment: 400 packets of an MPEG transport stream.
-const SEGMENT_BYTES: u64 = 188 * 400;
+/// Segments of a transcode and how long each plays: together as long as the file.
+const SEGMENTS: u64 = 5;
+const SEGMENT_SECONDS: u64 = 6;
 
 /// Playback, for a request with a good token.
 pub(super) async fn route(visit: &Visit<'_>, call: &mut Call) -> Option<Response<Body>> {
@@ -38,8 +40,9 @@ pub(super) async fn route(visit: &Visit<'_>, call: &mut Call) -> Option<Response
             track(visit.server, given)?;
             answer::text(StatusCode::OK, PLAYLIST, segments(call))
         }
-        ["videos" | "audio", _, "hls1", "main", _] if is_read => {
-            Media::Pattern(SEGMENT_BYTES).answer(&method, &call.parts.headers, "video/mp2t")
+        ["videos" | "audio", _, "hls1", "main", file] if is_read => {
+            let number = file.strip_suffix(".ts")?.parse().ok().filter(|number| *number < SEGMENTS)?;
+            Media::Bytes(mpegts::segment(number, SEGMENT_SECONDS)).answer(&method, &call.parts.headers, "video/mp2t")
         }
         ["videos", _, _, "subtitles", _, "subtitles.m3u8"] if is_read => {
             let line = format!("#EXTM3U\n#EXT-X-TARGETDURATION:30\n#EXTINF:30,\nstream.vtt?{}\n#EXT-X-ENDLIST\n", credential(visit));
@@ -97,7 +100,7 @@ fn master(visit: &Visit<'_>, call: &Call) -> String {
 /// Each line repeats the query of the request.
 fn segments(call: &Call) -> String {
     let query = call.query();
-    let lines: String = (0..5).map(|n| format!("#EXTINF:6.000000, nodesc\nhls1/main/{n}.ts?{query}\n")).collect();
+    let lines: String = (0..SEGMENTS).map(|n| format!("#EXTINF:6.000000, nodesc\nhls1/main/{n}.ts?{query}\n")).collect();
     format!(
         "#EXTM3U\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:0\n{lines}#EXT-X-ENDLIST\n"
     )
