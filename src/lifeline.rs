@@ -138,8 +138,8 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::keys::KeyId;
     use crate::keys::record::KeyRecord;
+    use crate::keys::{KeyId, Scopes};
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -159,6 +159,7 @@ mod tests {
             previous: None,
             expires_at: None,
             is_active: true,
+            scopes: Scopes::NONE,
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),

@@ -27,6 +27,8 @@ pub struct KeyView {
     pub last_used_at: Option<String>,
     /// Whether it is switched on.
     pub is_active: bool,
+    /// What it may do beyond what every key may: names like `admin`.
+    pub scopes: Vec<String>,
     /// Always null, as upstream.
     pub permissions: Option<String>,
     /// When it was made.
@@ -96,6 +98,9 @@ pub struct NewKeyRequest {
     /// Absent: active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_active: Option<bool>,
+    /// What it may do beyond what every key may, for example `["admin"]`; absent: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// In bulk only: how many, 1 to [`MAX_BULK`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -136,6 +141,9 @@ pub struct PatchKeyRequest {
     /// Enable or disable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_active: Option<bool>,
+    /// The scopes that it has from now on, in place of all that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
 }
 
 /// Gives a key a new secret.
@@ -339,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_field_that_nobody_knows_is_refused() {
-        assert!(serde_json::from_str::<NewKeyRequest>(r#"{"name":"n","userId":"1","scopes":["read"]}"#).is_err());
+        assert!(serde_json::from_str::<NewKeyRequest>(r#"{"name":"n","userId":"1","networks":["::1"]}"#).is_err());
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, Patch
 use crate::admin::error::AdminError;
 use crate::admin::{Admin, Peer, names};
 use crate::clock::Timestamp;
-use crate::keys::KeyId;
 use crate::keys::record::{KeyRecord, KeyStatus};
+use crate::keys::{KeyId, Scopes};
 use crate::registry::{Created, KeyPatch, NewKey, RegistryError};
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
@@ -77,6 +77,7 @@ impl Admin {
                 at => self.expiry(request.expires_in, at.flatten())?.map(Some),
             },
             is_active: request.is_active,
+            scopes: request.scopes.as_deref().map(scopes).transpose()?,
         };
         let record = self.registry.edit_key(key_id(id)?, patch)?;
         self.log("changed", &record, peer);
@@ -105,6 +106,7 @@ impl Admin {
             account: self.account_for_key(&request.user_id)?,
             expires_at: self.expiry(request.expires_in, request.expires_at)?,
             is_active: request.is_active.unwrap_or(true),
+            scopes: scopes(&request.scopes)?,
             name: request.name,
             created_by: peer.created_by(),
         })
@@ -145,6 +147,10 @@ fn key_id(text: &str) -> Result<KeyId, AdminError> {
     text.parse().map_err(|_| AdminError::NotFound(format!("there is no key {text:?}: a key's id has ten characters")))
 }
 
+fn scopes(names: &[String]) -> Result<Scopes, AdminError> {
+    Scopes::parse(names).map_err(|error| AdminError::Invalid(error.to_string()))
+}
+
 fn parse_expiry(text: &str, now: Timestamp) -> Result<Timestamp, AdminError> {
     let time: jiff::Timestamp =
         text.parse().map_err(|_| AdminError::Invalid(format!("expiresAt {text:?} is not a time like 2027-01-31T00:00:00Z")))?;
@@ -178,6 +184,7 @@ fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, now: Timestamp
         expires_at: record.expires_at.map(iso),
         last_used_at: None,
         is_active: record.is_active && record.revoked_at.is_none(),
+        scopes: record.scopes.names(),
         permissions: None,
         created_at: iso(record.created_at),
         updated_at: iso(record.updated_at),

@@ -63,7 +63,7 @@ pub(crate) fn matching_keys(keys: Vec<KeyRecord>, text: &str) -> Vec<KeyRecord> 
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::keys::{KeyDigest, KeyId};
+    use crate::keys::{KeyDigest, KeyId, Scopes};
     use crate::upstream::{Credential, UpstreamName};
 
     fn account(id: u32, upstream: &str, name: &str) -> Arc<AccountRecord> {
@@ -88,6 +88,7 @@ mod tests {
             previous: None,
             expires_at: None,
             is_active: true,
+            scopes: Scopes::NONE,
             created_at: Timestamp::from_millis(0),
             created_by: String::new(),
             updated_at: Timestamp::from_millis(0),

@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_named() {
-        let error = json::<NewKeyRequest>(Ok(Bytes::from_static(br#"{"scopes":[]}"#))).expect_err("unknown").to_string();
-        assert!(error.contains("unknown field `scopes`"), "{error}");
+        let error = json::<NewKeyRequest>(Ok(Bytes::from_static(br#"{"networks":[]}"#))).expect_err("unknown").to_string();
+        assert!(error.contains("unknown field `networks`"), "{error}");
     }
 }

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::config::source::SecretSource;
 use crate::demo::{Options, StandIn};
 use crate::gateway::routing::Settings;
+use crate::keys::Scopes;
 use crate::registry::NewKey;
 use crate::secret::Secret;
 use crate::store;
@@ -124,7 +125,14 @@ fn describe(config: &Config, standins: &[StandIn], app: &App) -> Result<Descript
     for ((upstream, standin), address) in config.upstreams.iter().zip(standins).zip(app.addresses()) {
         let credential = Credential::Password(Secret::from(PASSWORD));
         let account = registry.add_account(upstream.name.clone(), ACCOUNT.to_owned(), credential).map_err(failed)?;
-        let new = NewKey { name: "demo".to_owned(), account: account.id, expires_at: None, is_active: true, created_by: "demo".to_owned() };
+        let new = NewKey {
+            name: "demo".to_owned(),
+            account: account.id,
+            expires_at: None,
+            is_active: true,
+            scopes: Scopes::NONE,
+            created_by: "demo".to_owned(),
+        };
         let key = registry.create_key(new).map_err(failed)?.key;
         upstreams.push(Entry {
             name: upstream.name.clone(),

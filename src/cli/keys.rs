@@ -13,7 +13,7 @@ use crate::cli::output::{Format, Output};
 use crate::cli::time::{Expiry, day, parse_expiry, parse_span};
 use crate::cli::{Global, ask, bulk};
 use crate::clock::{Clock, SystemClock};
-use crate::keys::ApiKey;
+use crate::keys::{ApiKey, Scope};
 use crate::secret::Secret;
 
 /// From this length on, in characters, what begins like a key is taken for one, also when it is damaged.
@@ -35,7 +35,7 @@ pub enum KeysCommand {
         /// Id, name, or the last four of the id
         key: String,
     },
-    /// Change name, account or expiry
+    /// Change name, account, expiry or scopes
     Edit(EditArgs),
     /// Refuse a key until it is enabled again
     Disable {
@@ -79,6 +79,9 @@ pub struct CreateArgs {
     /// Make it disabled
     #[arg(long)]
     pub disabled: bool,
+    /// What it may do beyond what every key may: admin opens the routes that mint or reveal credentials or rule the server. Repeatable
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<Scope>,
     /// Make so many keys NAME-1, NAME-2, … at once
     #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BULK)))]
     pub count: Option<u32>,
@@ -89,7 +92,7 @@ pub struct CreateArgs {
 
 /// `keygate keys edit`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "scopes", "no_scopes"]))]
 pub struct EditArgs {
     /// Id, name, or the last four of the id
     pub key: String,
@@ -102,6 +105,12 @@ pub struct EditArgs {
     /// New expiry, as for create
     #[arg(long, value_name = "WHEN")]
     pub expires: Option<String>,
+    /// The scopes that it has from now on, in place of those that it had. Repeatable
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<Scope>,
+    /// Take all its scopes away
+    #[arg(long, conflicts_with = "scopes")]
+    pub no_scopes: bool,
 }
 
 /// `keygate keys …`.
@@ -125,6 +134,7 @@ async fn create(args: &CreateArgs, global: &Global, output: &mut Output) -> Resu
         expires_at: expiry(&args.expires)?.to_wire(),
         is_active: Some(!args.disabled),
         count: args.count,
+        scopes: names(&args.scopes),
         ..NewKeyRequest::default()
     };
     if let Some(file) = &args.out {
@@ -141,11 +151,20 @@ async fn list(revoked: bool, global: &Global, output: &mut Output) -> Result<(),
         return output.json(&list);
     }
     let rows: Vec<Vec<String>> = list.api_keys.iter().map(row).collect();
-    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS"], &rows)
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "SCOPES"], &rows)
 }
 
 fn row(key: &KeyView) -> Vec<String> {
-    vec![key.id.clone(), key.name.clone(), key.account.clone(), expires(key), key.status.clone()]
+    vec![key.id.clone(), key.name.clone(), key.account.clone(), expires(key), key.status.clone(), scopes(key)]
+}
+
+/// `-` for none, so that a line has as many words as columns.
+fn scopes(key: &KeyView) -> String {
+    if key.scopes.is_empty() { "-".to_owned() } else { key.scopes.join(",") }
+}
+
+fn names(scopes: &[Scope]) -> Vec<String> {
+    scopes.iter().map(|scope| scope.name().to_owned()).collect()
 }
 
 fn expires(key: &KeyView) -> String {
@@ -157,11 +176,13 @@ async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Fai
     if output.format() == Format::Json {
         return output.json(&OneKey { api_key: key });
     }
+    let scopes = scopes(&key);
     let lines = [
         ("id", Some(key.id)),
         ("name", Some(key.name)),
         ("account", Some(key.account)),
         ("status", Some(key.status)),
+        ("scopes", Some(scopes)),
         ("expires", Some(key.expires_at.unwrap_or_else(|| "never".to_owned()))),
         ("created", Some(format!("{} by {}", key.created_at, key.created_by))),
         ("changed", Some(key.updated_at)),
@@ -177,6 +198,7 @@ async fn edit(args: &EditArgs, global: &Global, output: &mut Output) -> Result<(
         name: args.name.clone(),
         user_id: args.account.clone(),
         expires_at: args.expires.as_deref().map(expiry).transpose()?.map(Expiry::to_wire),
+        scopes: (args.no_scopes || !args.scopes.is_empty()).then(|| names(&args.scopes)),
         ..PatchKeyRequest::default()
     };
     patch(&args.key, "changed", &request, global, output).await
@@ -254,7 +276,7 @@ fn show_secret(made: &OneKey, output: &mut Output) -> Result<(), Failure> {
     if output.is_quiet() || output.format() == Format::Plain {
         return output.line(secret);
     }
-    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS"], &[row(key)])?;
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "SCOPES"], &[row(key)])?;
     output.line("")?;
     output.line(secret)?;
     output.note("This is the only time that the key is shown: store it now.");

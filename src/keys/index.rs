@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::clock::Timestamp;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::shard::{Shard, ShardBuilder};
-use crate::keys::{KeyDigest, KeyId};
+use crate::keys::{KeyDigest, KeyId, Scopes};
 use crate::upstream::AccountId;
 
 const SHARDS: usize = 256;
@@ -50,6 +50,10 @@ impl Verified {
     /// Whether the key is active.
     pub fn is_active(&self) -> bool {
         self.shard.entry(self.position).is_active()
+    }
+    /// What it may do beyond what every key may.
+    pub fn scopes(&self) -> Scopes {
+        self.shard.entry(self.position).scopes()
     }
     /// Its name.
     pub fn name(&self) -> &str {
@@ -185,6 +189,7 @@ mod tests {
             account: AccountId(7),
             expires_at: Timestamp::NEVER,
             is_active: true,
+            scopes: Scopes::NONE,
             name: name.to_owned(),
         }
     }
@@ -198,6 +203,7 @@ mod tests {
             previous: None,
             expires_at: None,
             is_active,
+            scopes: Scopes::NONE,
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),

@@ -3,8 +3,10 @@
 pub mod index;
 pub mod key;
 pub mod record;
+pub mod scope;
 mod shard;
 pub mod ticket;
 
 pub use key::{ApiKey, KeyDigest, KeyHasher, KeyId, MalformedKey};
+pub use scope::{Scope, Scopes};
 pub use ticket::Ticket;

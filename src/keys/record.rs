@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::keys::{KeyDigest, KeyId};
+use crate::keys::{KeyDigest, KeyId, Scopes};
 use crate::upstream::AccountId;
 
 /// Everything about a key but its text, which nobody can show again.
@@ -23,6 +23,8 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// `false`: refused until it is enabled again.
     pub is_active: bool,
+    /// What it may do beyond what every key may.
+    pub scopes: Scopes,
     /// When and by whom it was made.
     pub created_at: Timestamp,
     /// "cli", "cli uid 1000", …
@@ -55,6 +57,8 @@ pub struct IndexEntry {
     pub expires_at: Timestamp,
     /// Whether the key is active.
     pub is_active: bool,
+    /// What the key may do beyond what every key may.
+    pub scopes: Scopes,
     /// The key's name, for the access log.
     pub name: String,
 }
@@ -72,6 +76,7 @@ impl KeyRecord {
             account: self.account,
             expires_at,
             is_active: self.is_active,
+            scopes: self.scopes,
             name: self.name.clone(),
         };
         let mut entries = vec![entry(&self.digest, expires_at)];

@@ -5,13 +5,15 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
 use crate::keys::record::IndexEntry;
-use crate::keys::{KeyDigest, KeyId};
+use crate::keys::{KeyDigest, KeyId, Scopes};
 use crate::upstream::AccountId;
 
-/// The id takes the lower 50 bits of a word; the active flag and the name's length take the rest.
+/// The id takes the lower 50 bits of a word; the active flag, the name's length (8 bits) and the scopes (5) take the rest.
 const ACTIVE: u64 = 1 << 50;
 const NAME_LEN_SHIFT: u32 = 51;
 const NAME_LEN_MAX: usize = 0xff;
+const SCOPES_SHIFT: u32 = NAME_LEN_SHIFT + 8;
+const _: () = assert!(SCOPES_SHIFT + Scopes::WIDTH <= u64::BITS);
 
 /// What is kept of one secret: 56 bytes.
 #[derive(Clone, Copy)]
@@ -44,8 +46,12 @@ impl Entry {
         self.id_and_flags & ACTIVE != 0
     }
 
-    fn name_len(&self) -> usize {
-        usize::try_from(self.id_and_flags >> NAME_LEN_SHIFT).unwrap_or(0)
+    pub(crate) const fn scopes(&self) -> Scopes {
+        Scopes::from_word(self.id_and_flags >> SCOPES_SHIFT)
+    }
+
+    const fn name_len(&self) -> usize {
+        (self.id_and_flags >> NAME_LEN_SHIFT) as usize & NAME_LEN_MAX
     }
 }
 
@@ -119,7 +125,7 @@ impl ShardBuilder {
         let bare = Entry {
             digest: *entry.digest.as_bytes(),
             expires_at: entry.expires_at.as_millis(),
-            id_and_flags: entry.id.as_u64() | if entry.is_active { ACTIVE } else { 0 },
+            id_and_flags: entry.id.as_u64() | if entry.is_active { ACTIVE } else { 0 } | u64::from(entry.scopes.bits()) << SCOPES_SHIFT,
             account: entry.account.0,
             name_start: 0,
         };
@@ -128,7 +134,7 @@ impl ShardBuilder {
 
     fn push_parts(&mut self, mut entry: Entry, name: &str) {
         let name = shortened(name);
-        entry.id_and_flags &= (1 << NAME_LEN_SHIFT) - 1;
+        entry.id_and_flags &= !((NAME_LEN_MAX as u64) << NAME_LEN_SHIFT);
         entry.id_and_flags |= (name.len() as u64) << NAME_LEN_SHIFT;
         entry.name_start = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push_str(name);
@@ -166,6 +172,7 @@ fn hash_of(digest: &[u8; 32]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Scope;
 
     #[test]
     fn an_entry_takes_56_bytes() {
@@ -173,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_id_and_the_longest_name_do_not_touch_each_other() {
+    fn the_largest_id_the_longest_name_and_the_flags_do_not_touch_each_other() {
         let name = "é".repeat(100);
         let entry = IndexEntry {
             digest: KeyDigest::from_bytes([3; 32]),
@@ -181,6 +188,7 @@ mod tests {
             account: AccountId(u32::MAX),
             expires_at: Timestamp::from_millis(5),
             is_active: false,
+            scopes: Scopes::NONE,
             name: name.clone(),
         };
         let shard = Shard::default().changed(&[], &[entry]);
@@ -188,5 +196,28 @@ mod tests {
         assert_eq!(shard.entry(position).id(), KeyId::from_u64((1 << 50) - 1));
         assert!(!shard.entry(position).is_active());
         assert_eq!(shard.name(position), name);
+        assert!(shard.entry(position).scopes().is_empty());
+    }
+
+    #[test]
+    fn scopes_stay_with_their_secret_when_others_change() {
+        let entry = |number: u8, scopes| IndexEntry {
+            digest: KeyDigest::from_bytes([number; 32]),
+            id: KeyId::from_u64(u64::from(number)),
+            account: AccountId(1),
+            expires_at: Timestamp::NEVER,
+            is_active: true,
+            scopes,
+            name: "é".repeat(usize::from(number)),
+        };
+        let admin = Scopes::from_iter([Scope::Admin]);
+        let first = Shard::default().changed(&[], &[entry(1, Scopes::NONE), entry(2, admin), entry(100, admin)]);
+        let shard = first.changed(&[KeyDigest::from_bytes([1; 32])], &[entry(3, Scopes::NONE)]);
+        for (number, scopes) in [(2, admin), (3, Scopes::NONE), (100, admin)] {
+            let position = shard.find(&KeyDigest::from_bytes([number; 32])).expect("known");
+            assert_eq!(shard.entry(position).scopes(), scopes, "{number}");
+            assert_eq!(shard.name(position), "é".repeat(usize::from(number)));
+            assert!(shard.entry(position).is_active());
+        }
     }
 }

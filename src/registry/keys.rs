@@ -90,6 +90,7 @@ impl Registry {
             previous: None,
             expires_at: new.expires_at,
             is_active: new.is_active,
+            scopes: new.scopes,
             created_at: now,
             created_by: new.created_by.clone(),
             updated_at: now,
@@ -146,7 +147,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Changes a key. The part that takes rights away (switching off, an earlier expiry) holds at once, even if writing fails.
+    /// Changes a key. The part that takes rights away (switching off, an earlier expiry, fewer scopes) holds at once, even if writing fails.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -232,6 +233,7 @@ fn patched(before: &KeyRecord, patch: KeyPatch, now: Timestamp) -> KeyRecord {
         account: patch.account.unwrap_or(before.account),
         expires_at: patch.expires_at.unwrap_or(before.expires_at),
         is_active: patch.is_active.unwrap_or(before.is_active),
+        scopes: patch.scopes.unwrap_or(before.scopes),
         updated_at: now,
         ..before.clone()
     }
@@ -243,5 +245,10 @@ fn restricted(before: &KeyRecord, after: &KeyRecord) -> KeyRecord {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     };
-    KeyRecord { is_active: before.is_active && after.is_active, expires_at: earlier, ..before.clone() }
+    KeyRecord {
+        is_active: before.is_active && after.is_active,
+        expires_at: earlier,
+        scopes: before.scopes.and(after.scopes),
+        ..before.clone()
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::index::KeyIndex;
 use crate::keys::record::KeyRecord;
-use crate::keys::{ApiKey, KeyHasher, KeyId};
+use crate::keys::{ApiKey, KeyHasher, KeyId, Scopes};
 use crate::store::records::AccountRecord;
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
@@ -34,6 +34,8 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
     /// Active from the start.
     pub is_active: bool,
+    /// What it may do beyond what every key may.
+    pub scopes: Scopes,
     /// Who makes it.
     pub created_by: String,
 }
@@ -49,6 +51,8 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<Timestamp>>,
     /// Enable or disable.
     pub is_active: Option<bool>,
+    /// The scopes that it has from now on.
+    pub scopes: Option<Scopes>,
 }
 
 /// A key that was just made, or whose secret was: the only moment at which its text exists.

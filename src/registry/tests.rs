@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::ManualClock;
 use crate::keys::record::KeyStatus;
+use crate::keys::{Scope, Scopes};
 use crate::secret::Secret;
 use crate::store::memory::{Fault, MemoryStore};
 use crate::store::records::SessionRecord;
@@ -61,13 +62,24 @@ fn house() -> House {
     House { store, index, heard, clock, registry, account }
 }
 
+fn admin() -> Scopes {
+    Scopes::from_iter([Scope::Admin])
+}
+
 fn password(text: &str) -> Credential {
     Credential::Password(text.into())
 }
 
 impl House {
     fn new_key(&self) -> NewKey {
-        NewKey { name: "tv".to_owned(), account: self.account, expires_at: None, is_active: true, created_by: "cli".to_owned() }
+        NewKey {
+            name: "tv".to_owned(),
+            account: self.account,
+            expires_at: None,
+            is_active: true,
+            scopes: Scopes::NONE,
+            created_by: "cli".to_owned(),
+        }
     }
 
     fn created(&self) -> Created {
@@ -77,6 +89,13 @@ impl House {
     /// Whether the gateway would let this key pass, its expiry aside.
     fn passes(&self, key: &ApiKey) -> bool {
         self.index.find(&hasher().digest(key)).is_some_and(|known| known.is_active())
+    }
+
+    /// The scopes that the gateway sees, and those that it would see after a restart.
+    fn scopes(&self, key: &ApiKey) -> (Scopes, Scopes) {
+        let digest = hasher().digest(key);
+        let later = KeyIndex::load(|capacity, visit| self.store.load_index(capacity, visit)).expect("loaded");
+        (self.index.find(&digest).expect("known").scopes(), later.find(&digest).expect("known").scopes())
     }
 
     /// Whether it would after a restart.
@@ -170,6 +189,52 @@ fn an_edit_changes_what_it_names_and_nothing_else() {
     let known = house.index.find(&hasher().digest(&created.key)).expect("known");
     assert_eq!((known.account(), Some(known.expires_at())), (other, expires_at));
     assert_eq!(house.heard.last(), format!("key of {} removed {}", house.account.0, created.record.id));
+}
+
+#[test]
+fn a_scope_is_given_and_taken_away_by_an_edit_and_survives_a_rotation() {
+    let house = house();
+    let created = house.registry.create_key(NewKey { scopes: admin(), ..house.new_key() }).expect("created");
+    assert_eq!(house.scopes(&created.key), (admin(), admin()));
+    let second = house.registry.rotate_key(created.record.id, Duration::from_secs(60)).expect("rotated");
+    assert_eq!((house.scopes(&second.key), house.scopes(&created.key)), ((admin(), admin()), (admin(), admin())));
+    let set = |scopes| house.registry.edit_key(created.record.id, KeyPatch { scopes: Some(scopes), ..KeyPatch::default() });
+    assert_eq!(set(Scopes::NONE).expect("taken away").scopes, Scopes::NONE);
+    for key in [&created.key, &second.key] {
+        assert_eq!(house.scopes(key), (Scopes::NONE, Scopes::NONE), "the old secret within its overlap too");
+    }
+    set(admin()).expect("given");
+    assert_eq!(house.scopes(&created.key), (admin(), admin()));
+    assert_eq!(house.scopes(&house.created().key), (Scopes::NONE, Scopes::NONE), "none unless asked for");
+}
+
+#[test]
+fn a_scope_that_was_taken_away_is_gone_though_that_could_not_be_written() {
+    for fault in [Fault::Before, Fault::After] {
+        let house = house();
+        let created = house.registry.create_key(NewKey { scopes: admin(), ..house.new_key() }).expect("created");
+        house.store.fail_commit(1, fault);
+        let patch = KeyPatch { scopes: Some(Scopes::NONE), ..KeyPatch::default() };
+        let failed = house.registry.edit_key(created.record.id, patch);
+        assert!(matches!(failed, Err(RegistryError::NotDurable(_))), "{fault:?}");
+        assert_eq!(house.scopes(&created.key).0, Scopes::NONE, "{fault:?}");
+        house.registry.retry_unsettled().expect("settled");
+        assert_eq!(house.scopes(&created.key), (Scopes::NONE, Scopes::NONE), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_scope_that_could_not_be_written_is_not_given() {
+    for fault in [Fault::Before, Fault::After] {
+        let house = house();
+        let created = house.created();
+        house.store.fail_commit(1, fault);
+        let patch = KeyPatch { scopes: Some(admin()), ..KeyPatch::default() };
+        assert!(matches!(house.registry.edit_key(created.record.id, patch), Err(RegistryError::Store(_))), "{fault:?}");
+        assert_eq!(house.scopes(&created.key).0, Scopes::NONE, "{fault:?}");
+        house.registry.retry_unsettled().expect("settled");
+        assert_eq!(house.scopes(&created.key), (Scopes::NONE, Scopes::NONE), "{fault:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::keys::record::{IndexEntry, KeyRecord};
-use crate::keys::{KeyDigest, KeyId};
+use crate::keys::{KeyDigest, KeyId, Scopes};
 use crate::secret::Secret;
 use crate::store::records::{AccountRecord, SessionRecord};
 use crate::store::seal::{Place, SealError, Sealer};
@@ -87,8 +87,8 @@ pub(super) fn decode_key(bytes: &[u8]) -> Result<KeyRecord, RecordError> {
     KEY_FORMAT.decode(bytes)
 }
 
-/// Bytes before the name in an index entry: id, account, expiry, flags; integers little-endian.
-const ENTRY_HEAD: usize = 8 + 4 + 8 + 1;
+/// Bytes before the name in an index entry: id, account, expiry, flags, scopes; integers little-endian.
+const ENTRY_HEAD: usize = 8 + 4 + 8 + 1 + 2;
 
 /// The value of the index table; its key is the digest.
 pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
@@ -97,6 +97,7 @@ pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
     bytes.extend_from_slice(&entry.account.0.to_le_bytes());
     bytes.extend_from_slice(&entry.expires_at.as_millis().to_le_bytes());
     bytes.push(u8::from(entry.is_active));
+    bytes.extend_from_slice(&entry.scopes.bits().to_le_bytes());
     bytes.extend_from_slice(entry.name.as_bytes());
     bytes
 }
@@ -106,7 +107,8 @@ pub(super) fn decode_entry(digest: [u8; 32], bytes: &[u8]) -> Result<IndexEntry,
     let (id, rest) = bytes.split_first_chunk::<8>().ok_or(RecordError::Entry)?;
     let (account, rest) = rest.split_first_chunk::<4>().ok_or(RecordError::Entry)?;
     let (expires_at, rest) = rest.split_first_chunk::<8>().ok_or(RecordError::Entry)?;
-    let (&flags, name) = rest.split_first().ok_or(RecordError::Entry)?;
+    let (&flags, rest) = rest.split_first().ok_or(RecordError::Entry)?;
+    let (scopes, name) = rest.split_first_chunk::<2>().ok_or(RecordError::Entry)?;
     if flags > 1 {
         return Err(RecordError::Entry);
     }
@@ -116,6 +118,7 @@ pub(super) fn decode_entry(digest: [u8; 32], bytes: &[u8]) -> Result<IndexEntry,
         account: AccountId(u32::from_le_bytes(*account)),
         expires_at: Timestamp::from_millis(i64::from_le_bytes(*expires_at)),
         is_active: flags == 1,
+        scopes: Scopes::from_bits(u16::from_le_bytes(*scopes)).ok_or(RecordError::Entry)?,
         name: std::str::from_utf8(name).map_err(|_| RecordError::Entry)?.to_owned(),
     })
 }
@@ -275,6 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::keys::Scope;
     use crate::store::seal::MasterKey;
 
     fn sealer() -> Sealer {
@@ -331,16 +335,20 @@ mod tests {
     }
 
     #[test]
-    fn an_index_entry_round_trips() {
+    fn an_index_entry_round_trips_and_unknown_scopes_are_not_guessed_at() {
         let entry = IndexEntry {
             digest: KeyDigest::from_bytes([9; 32]),
             id: KeyId::from_u64(77),
             account: AccountId(5),
             expires_at: Timestamp::from_millis(-4),
             is_active: true,
+            scopes: Scopes::from_iter([Scope::Admin]),
             name: "Küche".to_owned(),
         };
-        assert_eq!(decode_entry([9; 32], &encode_entry(&entry)).expect("decoded"), entry);
+        let mut bytes = encode_entry(&entry);
+        assert_eq!(decode_entry([9; 32], &bytes).expect("decoded"), entry);
+        bytes[ENTRY_HEAD - 1] = 0x80;
+        assert!(matches!(decode_entry([9; 32], &bytes), Err(RecordError::Entry)));
     }
 
     proptest! {

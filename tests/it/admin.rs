@@ -196,6 +196,24 @@ async fn an_expiry_can_be_given_changed_and_taken_away() {
 }
 
 #[tokio::test]
+async fn scopes_are_a_list_of_names_and_a_patch_replaces_them() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    let (_, plain) = side.ask(Method::POST, "/api/api-keys", &json!({ "name": "tv", "userId": "alice" })).await;
+    assert_eq!(plain["apiKey"]["scopes"], json!([]), "none unless asked for");
+    let (_, made) = side.ask(Method::POST, "/api/api-keys", &json!({ "name": "boss", "userId": "alice", "scopes": ["admin"] })).await;
+    assert_eq!(made["apiKey"]["scopes"], json!(["admin"]));
+    let path = format!("/api/api-keys/{}", made["apiKey"]["id"].as_str().expect("an id"));
+    let (_, renamed) = side.ask(Method::PATCH, &path, &json!({ "name": "chief" })).await;
+    assert_eq!(renamed["apiKey"]["scopes"], json!(["admin"]), "what is absent stays");
+    let (status, refused) = side.ask(Method::PATCH, &path, &json!({ "name": "x", "scopes": ["admin", "root"] })).await;
+    assert_eq!((status, refused["message"].as_str()), (400, Some("there is no scope \"root\"; there is: admin")));
+    let (_, taken) = side.ask(Method::PATCH, &path, &json!({ "scopes": [] })).await;
+    assert_eq!((&taken["apiKey"]["scopes"], &taken["apiKey"]["name"]), (&json!([]), &json!("chief")));
+    side.end().await;
+}
+
+#[tokio::test]
 async fn wrong_requests_are_answered_as_audiobookshelf_does_but_with_a_reason() {
     let side = AdminSide::start();
     let account = side.add_account("abs/alice").await;

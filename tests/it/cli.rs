@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::admin::AdminSide;
 
@@ -65,7 +65,7 @@ async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
     out(&keygate(&side.socket, "keys create ha -a alice --expires 90d -q").await);
     let table = out(&keygate(&side.socket, "keys list").await);
     let head: Vec<&str> = table.lines().next().expect("a header").split_whitespace().collect();
-    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS"]);
+    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "SCOPES"]);
     let json: Value = serde_json::from_str(&out(&keygate(&side.socket, "keys list -o json").await)).expect("JSON");
     assert_eq!(json, side.get("/api/api-keys").await.1);
     let id = json["apiKeys"][0]["id"].as_str().expect("an id");
@@ -74,7 +74,32 @@ async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
         assert_eq!(shown["apiKey"]["id"], id);
     }
     let plain = out(&keygate(&side.socket, "keys list -o plain").await);
-    assert_eq!(plain.trim_end().split('\t').count(), 5);
+    assert_eq!(plain.trim_end().split('\t').count(), 6);
+}
+
+#[tokio::test]
+async fn a_scope_is_given_shown_replaced_and_taken_away() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    out(&keygate(&side.socket, "keys create boss -a alice --scope admin --scope admin -q").await);
+    out(&keygate(&side.socket, "keys create tv -a alice -q").await);
+    let scopes = async |name: &str| {
+        let shown: Value = serde_json::from_str(&out(&keygate(&side.socket, &format!("keys show {name} -o json")).await)).expect("JSON");
+        shown["apiKey"]["scopes"].clone()
+    };
+    assert_eq!((scopes("boss").await, scopes("tv").await), (json!(["admin"]), json!([])));
+    let last_cells = out(&keygate(&side.socket, "keys list -o plain").await);
+    let last_cells: Vec<&str> = last_cells.lines().map(|line| line.rsplit('\t').next().expect("a cell")).collect();
+    assert_eq!(last_cells, ["-", "admin"]);
+    assert!(out(&keygate(&side.socket, "keys show boss").await).lines().any(|line| line == "scopes   admin"));
+    out(&keygate(&side.socket, "keys edit tv --scope admin").await);
+    out(&keygate(&side.socket, "keys edit tv --name telly").await);
+    assert_eq!(scopes("telly").await, json!(["admin"]), "another edit leaves them alone");
+    out(&keygate(&side.socket, "keys edit telly --no-scopes").await);
+    assert_eq!(scopes("telly").await, json!([]));
+    refused(&keygate(&side.socket, "keys edit telly --no-scopes --scope admin").await, 2);
+    let why = refused(&keygate(&side.socket, "keys create x -a alice --scope root").await, 2);
+    assert!(why.contains("there is no scope \"root\"; there is: admin"), "{why}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keygate::clock::Clock;
-use keygate::keys::ApiKey;
+use keygate::keys::{ApiKey, Scopes};
 use keygate::registry::{KeyPatch, NewKey};
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
@@ -29,6 +29,7 @@ async fn a_key_is_good_until_the_very_moment_of_its_expiry() {
         account: rig.account.id,
         expires_at: Some(clock.now().plus(Duration::from_secs(60))),
         is_active: true,
+        scopes: Scopes::NONE,
         created_by: "test".to_owned(),
     };
     let key = rig.keep().registry.create_key(new).expect("a key").key;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keygate::demo::{Options, StandIn};
-use keygate::keys::{ApiKey, KeyId};
+use keygate::keys::{ApiKey, KeyId, Scopes};
 use keygate::registry::{KeyPatch, NewKey};
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
@@ -45,7 +45,14 @@ fn assert_refusal(answer: &Answer, status: u16, error: &str) {
 async fn bad_credentials(rig: &Rig) -> Vec<(&'static str, String)> {
     let registry = &rig.keep().registry;
     let create = |name: &str, expires_at| {
-        let new = NewKey { name: name.to_owned(), account: rig.account.id, expires_at, is_active: true, created_by: "test".to_owned() };
+        let new = NewKey {
+            name: name.to_owned(),
+            account: rig.account.id,
+            expires_at,
+            is_active: true,
+            scopes: Scopes::NONE,
+            created_by: "test".to_owned(),
+        };
         registry.create_key(new).unwrap()
     };
     let expired = create("expired", Some(rig.clock.now().plus(Duration::from_secs(1))));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keygate::clock::Timestamp;
 use keygate::keys::record::{IndexEntry, KeyRecord, PreviousSecret};
-use keygate::keys::{KeyDigest, KeyId};
+use keygate::keys::{KeyDigest, KeyId, Scope, Scopes};
 use keygate::store::memory::MemoryStore;
 use keygate::store::records::{AccountRecord, SessionRecord};
 use keygate::store::{Change, Store};
@@ -33,6 +33,7 @@ fn key(number: u64) -> KeyRecord {
         previous: None,
         expires_at: None,
         is_active: true,
+        scopes: Scopes::from_iter([Scope::Admin]),
         created_at: Timestamp::from_millis(1_000),
         created_by: "cli".to_owned(),
         updated_at: Timestamp::from_millis(1_000),

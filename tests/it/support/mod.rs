@@ -15,7 +15,7 @@ use keygate::config::source::SecretSource;
 use keygate::config::{Access, Admin, Config, Limits, Log, LogFormat, Server, Store as StoreConfig, UpstreamConfig};
 use keygate::demo::{Options, StandIn};
 use keygate::gateway::routing::Settings;
-use keygate::keys::{ApiKey, KeyHasher};
+use keygate::keys::{ApiKey, KeyHasher, Scopes};
 use keygate::registry::NewKey;
 use keygate::secret::Secret;
 use keygate::store::Store;
@@ -146,7 +146,14 @@ impl Drop for Rig {
 
 /// A key that acts for an account.
 pub(crate) fn make_key(keep: &Keep, name: &str, account: &AccountRecord) -> ApiKey {
-    let new = NewKey { name: name.to_owned(), account: account.id, expires_at: None, is_active: true, created_by: "test".to_owned() };
+    let new = NewKey {
+        name: name.to_owned(),
+        account: account.id,
+        expires_at: None,
+        is_active: true,
+        scopes: Scopes::NONE,
+        created_by: "test".to_owned(),
+    };
     keep.registry.create_key(new).expect("a key").key
 }
 
