@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use crate::gateway::trail::Trail;
+use crate::lifeline::Cause;
 use crate::policy::Admission;
 use crate::server::connection::Busy;
 use crate::upstream::client::Lease;
@@ -36,6 +37,9 @@ pub enum BodyError {
     /// The client sends too slowly to be honest.
     #[error("the client sends fewer than {SLOWEST_BYTES_PER_SECOND} bytes a second")]
     TooSlow,
+    /// The key died under which it was asked for.
+    #[error("{0}")]
+    KeyDied(Cause),
 }
 
 /// What the forwarder learns of a request's body while hyper has it.
@@ -295,6 +299,11 @@ impl GatewayBody {
 
     /// The connection counts as busy until the body is sent or dropped.
     pub(crate) fn until_sent(&mut self, busy: Busy) {
+        if let Content::Upstream(metered) = &self.content
+            && let Some(permit) = metered.admission.permit().filter(|_| !metered.complete)
+        {
+            busy.runs_on(permit.lifeline().watch());
+        }
         self.busy = Some(busy);
     }
 }
@@ -308,17 +317,26 @@ pub struct Metered {
     trail: Option<Box<Trail>>,
     bytes: u64,
     complete: bool,
-    _admission: Admission,
+    admission: Admission,
 }
 
 impl Metered {
     /// Wraps an answer's body.
     pub fn new(incoming: Incoming, lease: Option<Lease>, sent: Rc<Sent>, admission: Admission, trail: Option<Box<Trail>>) -> Self {
-        let mut metered = Self { incoming, lease, sent, trail, bytes: 0, complete: false, _admission: admission };
+        let mut metered = Self { incoming, lease, sent, trail, bytes: 0, complete: false, admission };
         if metered.incoming.is_end_stream() {
             metered.end();
         }
         metered
+    }
+
+    /// Whether the key died before the end. It is asked at each look, also where there is something to send: a client that reads slowly
+    /// keeps hyper from looking again, and the connection must be woken then.
+    fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<Cause> {
+        match self.admission.permit() {
+            Some(permit) if !self.complete => permit.lifeline().watched().poll_cut(cx),
+            _ => Poll::Pending,
+        }
     }
 
     /// The whole answer came: its connection may serve again, unless the request's body did not go out whole.
@@ -334,7 +352,8 @@ impl Metered {
 
 impl Drop for Metered {
     fn drop(&mut self) {
-        if let Some(trail) = self.trail.take() {
+        if let Some(mut trail) = self.trail.take() {
+            trail.ended = self.admission.permit().and_then(|permit| permit.lifeline().cause()).filter(|_| !self.complete);
             trail.finish(self.sent.bytes(), self.bytes, self.complete);
         }
     }
@@ -350,6 +369,12 @@ impl Body for GatewayBody {
             Content::Own(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Upstream(metered) => metered,
         };
+        if let Poll::Ready(cause) = metered.poll_cut(cx) {
+            if let Some(busy) = busy {
+                busy.was_cut();
+            }
+            return Poll::Ready(Some(Err(BodyError::KeyDied(cause))));
+        }
         loop {
             return Poll::Ready(match ready!(Pin::new(&mut metered.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {

@@ -1,5 +1,6 @@
 //! The pipeline: what happens to a request, in one order that reads from top to bottom.
 
+mod cut;
 pub mod inspect;
 pub mod pipeline;
 pub mod refusal;
@@ -104,7 +105,10 @@ impl Worker {
     /// Cuts what runs on this core on keys that have died. `by_time`: nothing but time has passed since the last look.
     pub(crate) fn review_keys(&self, by_time: bool) {
         let (index, now) = (&self.gateway.index, self.gateway.clock.now());
-        if by_time { self.lifelines.review_expired(index, now) } else { self.lifelines.review(index, now) }
+        let cut = if by_time { self.lifelines.review_expired(index, now) } else { self.lifelines.review(index, now) };
+        if cut > 0 {
+            tracing::info!(cut, "what ran on keys that died was cut off");
+        }
     }
 
     /// This core's tasks.

@@ -1,5 +1,7 @@
 //! The one ordered list. The order of the steps is the security argument: what stands further down may rely on all that stands above.
 
+use std::cell::OnceCell;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HOST, ORIGIN, SET_COOKIE};
@@ -16,12 +18,14 @@ use crate::forward::rewrite::{Admitted, Origin, Outbound, Wanted};
 use crate::forward::send::{self, Exchange};
 use crate::forward::tunnel::{self, Tunnel};
 use crate::gateway::Worker;
+use crate::gateway::cut::unless_cut;
 use crate::gateway::inspect::{self, Head, Upgrade};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::respond;
 use crate::gateway::routing::{Settings, Site};
 use crate::gateway::trail::Trail;
 use crate::keys::ApiKey;
+use crate::lifeline::Watch;
 use crate::policy::{self, Admission, Permit};
 use crate::server::connection::Peer;
 use crate::target::Path;
@@ -38,8 +42,9 @@ impl Worker {
         let settings = self.gateway().settings();
         let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
         let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
-        let visit = Visit { worker: self, peer, settings: &settings, client };
-        match visit.pass(request, &mut notes).await {
+        let visit = Visit { worker: self, peer, settings: &settings, client, key: OnceCell::new() };
+        let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
+        match answer {
             Ok(response) => {
                 if let Some(trail) = notes {
                     trail.answered(&response);
@@ -62,6 +67,8 @@ struct Visit<'a> {
     peer: &'a Peer,
     settings: &'a Settings,
     client: ClientAddress,
+    /// What the request runs on, once it is admitted with a key.
+    key: OnceCell<Watch>,
 }
 
 impl Visit<'_> {
@@ -153,7 +160,10 @@ impl Visit<'_> {
         let verified = gateway.index.find(&gateway.hasher.digest(key)).ok_or(Refusal::UnknownKey(carrier))?;
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, class, now: gateway.clock.now() };
-        policy::admit(verified, account, wanted, &self.worker.lifelines).map_err(|denied| Refusal::Denied(denied, carrier))
+        let permit = policy::admit(verified, account, wanted, &self.worker.lifelines).map_err(|denied| Refusal::Denied(denied, carrier))?;
+        // There is one key a request: what is admitted first stays what it runs on.
+        let _ = self.key.set(permit.lifeline().watch());
+        Ok(permit)
     }
 
     async fn session(&self, permit: &Permit) -> Result<Arc<Session>, Refusal> {

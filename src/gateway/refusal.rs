@@ -6,6 +6,7 @@ use crate::carrier::{Carrier, CarrierError};
 use crate::forward::rewrite::TooLong;
 use crate::gateway::inspect::Refused;
 use crate::keys::MalformedKey;
+use crate::lifeline::Cause;
 use crate::policy::Denied;
 use crate::upstream::client::ConnectError;
 use crate::upstream::session::SessionError;
@@ -37,6 +38,9 @@ pub enum Refusal {
     /// A known key that may not pass.
     #[error("{0}")]
     Denied(Denied, Carrier),
+    /// The key died while its request waited for the upstream.
+    #[error("{0} while the request ran")]
+    KeyDied(Cause),
     /// No session with the upstream.
     #[error("{0}")]
     Session(#[from] SessionError),
@@ -98,7 +102,9 @@ impl Refusal {
             Self::Carrier(_) => {
                 public!(BAD_REQUEST, "ambiguous_credentials", "The request's credentials contradict each other or are ambiguous.")
             }
-            Self::NoKey | Self::ForeignCredential(_) | Self::Malformed(..) | Self::UnknownKey(_) | Self::Denied(..) => INVALID_KEY,
+            Self::NoKey | Self::ForeignCredential(_) | Self::Malformed(..) | Self::UnknownKey(_) | Self::Denied(..) | Self::KeyDied(_) => {
+                INVALID_KEY
+            }
             Self::Session(error) => session(error),
             Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
@@ -140,6 +146,7 @@ impl Refusal {
             Self::Denied(Denied::Disabled, _) => "disabled-key",
             Self::Denied(Denied::Expired, _) => "expired-key",
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
+            Self::KeyDied(cause) => cause.as_str(),
             Self::Session(SessionError::Broken(_)) => "account-broken",
             Self::Session(SessionError::Waiting { .. }) => "account-waiting",
             Self::Session(SessionError::Unreachable(_)) => "upstream-unreachable",

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
 use crate::keys::index::Verified;
+use crate::lifeline::Cause;
 use crate::store::records::AccountRecord;
 use crate::telemetry::access;
 use crate::upstream::UpstreamName;
@@ -47,6 +48,8 @@ pub struct Trail {
     pub bytes_out: u64,
     /// Whether the answer ended as it should.
     pub complete: bool,
+    /// What the key died of that the answer ran on, if that ended it.
+    pub ended: Option<Cause>,
 }
 
 impl std::fmt::Debug for Trail {
@@ -74,6 +77,7 @@ impl Trail {
             bytes_in: 0,
             bytes_out: 0,
             complete: false,
+            ended: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One client connection: handshake, HTTP/1.1 or HTTP/2, and the patience that hyper does not have.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -24,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 use crate::forward::body::GatewayBody;
 use crate::forward::forwarded;
 use crate::gateway::Worker;
+use crate::lifeline::Watch;
 use crate::server::accept::Slot;
 use crate::server::drain::Farewell;
 use crate::server::listener::Listener;
@@ -56,6 +58,19 @@ pub struct Peer {
     pub(super) begun: Cell<u64>,
     /// Whether an answer's head or a piece of its body was handed over since somebody took this mark.
     pub(super) answer_moved: Cell<bool>,
+    /// What the answer runs on that began last and has not ended. HTTP/1 has one answer at a time; of HTTP/2, each stream takes its own.
+    pub(super) key: RefCell<Option<Watch>>,
+    /// Whether an answer was ended because its key died.
+    pub(super) was_cut: Cell<bool>,
+}
+
+impl Peer {
+    /// Whether the key has died that the answer runs on; if not, the task that polls is woken when it does.
+    fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        let is_cut = self.key.borrow().as_ref().is_some_and(|key| key.poll_cut(cx).is_ready());
+        self.was_cut.set(is_cut || self.was_cut.get());
+        is_cut
+    }
 }
 
 /// A request under way, until the last byte of its answer is handed over.
@@ -72,6 +87,16 @@ impl Busy {
     /// A piece of the answer's body was handed over.
     pub(crate) fn answer_moved(&self) {
         self.0.answer_moved.set(true);
+    }
+
+    /// The answer runs on a key.
+    pub(crate) fn runs_on(&self, key: Watch) {
+        self.0.key.replace(Some(key));
+    }
+
+    /// The answer was ended because its key died.
+    pub(crate) fn was_cut(&self) {
+        self.0.was_cut.set(true);
     }
 }
 
@@ -94,6 +119,19 @@ pub struct ClientIo {
 enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Drop for ClientIo {
+    fn drop(&mut self) {
+        if self.moved.is_aborted.load(Ordering::Relaxed) {
+            let stream = match &self.transport {
+                Transport::Plain(stream) => stream,
+                Transport::Tls(stream) => stream.get_ref().0,
+            };
+            // Where it fails, the client gets a little more before the end.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 fn note<T>(counter: &AtomicU64, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -202,6 +240,8 @@ impl Open {
             running: Cell::new(0),
             begun: Cell::new(0),
             answer_moved: Cell::new(false),
+            key: RefCell::default(),
+            was_cut: Cell::new(false),
         });
         let io = TokioIo::new(ClientIo { transport: self.transport, moved: Arc::clone(&moved), _slot: self.slot });
         let guard = Guard::new(Rc::clone(&peer), moved, self.worker.gateway().settings().limits.clone(), protocol);
@@ -269,6 +309,13 @@ async fn answer(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) 
     Ok(response)
 }
 
+/// How a connection ended.
+enum Ended<E> {
+    Itself(Result<(), E>),
+    Patience,
+    Cut,
+}
+
 /// Drives a connection until it ends, loses patience, or everything stops.
 async fn guarded<C, E>(mut connection: Pin<Box<C>>, mut guard: Guard, mut farewell: Farewell, shut_down: fn(Pin<&mut C>))
 where
@@ -280,7 +327,11 @@ where
     let ended = poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(result));
+                return Poll::Ready(Ended::Itself(result));
+            }
+            // hyper does not look at an answer for which the client's socket has no room.
+            if guard.peer.is_cut(cx) {
+                return Poll::Ready(Ended::Cut);
             }
             if !has_stopped && farewell.has_come(cx) {
                 has_stopped = true;
@@ -289,7 +340,7 @@ where
             }
             ready!(timer.as_mut().poll(cx));
             if guard.has_lost_patience(timer.deadline()) {
-                return Poll::Ready(None);
+                return Poll::Ready(Ended::Patience);
             }
             let next = timer.deadline() + guard.look_every;
             timer.as_mut().reset(next);
@@ -297,8 +348,10 @@ where
     })
     .await;
     match ended {
-        Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(client = %guard.peer.address.ip(), %error, "connection ended"),
-        None => tracing::debug!(client = %guard.peer.address.ip(), "connection closed: the client took too long"),
+        Ended::Itself(Ok(())) => {}
+        _ if guard.has_been_cut() => tracing::debug!(client = %guard.peer.address.ip(), "connection reset: the key died"),
+        Ended::Cut => {}
+        Ended::Itself(Err(error)) => tracing::debug!(client = %guard.peer.address.ip(), %error, "connection ended"),
+        Ended::Patience => tracing::debug!(client = %guard.peer.address.ip(), "connection closed: the client took too long"),
     }
 }

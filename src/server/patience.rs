@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,6 +15,8 @@ use crate::server::connection::Peer;
 pub(super) struct Moved {
     pub(super) read: AtomicU64,
     pub(super) written: AtomicU64,
+    /// Whether the socket is to end without what it still holds.
+    pub(super) is_aborted: AtomicBool,
 }
 
 /// What a connection speaks.
@@ -57,6 +59,17 @@ impl Guard {
         let look_every = limits.header_timeout.min(limits.keep_alive_timeout).min(limits.idle_timeout);
         let seen = Seen { state: State::default(), since: Instant::now(), head_since: None };
         Self { peer, moved, limits, protocol, look_every, seen }
+    }
+
+    /// Whether the connection ends because of a key that died in mid-answer; of HTTP/2, only the stream ends. Its socket is then closed
+    /// with a reset: what waits in the kernel for a client that reads slowly can be minutes of music, and an answer that ends with its
+    /// connection would look whole.
+    pub(super) fn has_been_cut(&self) -> bool {
+        let is_cut = self.protocol == Protocol::Http1 && self.peer.was_cut.get();
+        if is_cut {
+            self.moved.is_aborted.store(true, Ordering::Relaxed);
+        }
+        is_cut
     }
 
     fn state(&self) -> State {
@@ -120,6 +133,8 @@ mod tests {
             running: Cell::new(0),
             begun: Cell::new(0),
             answer_moved: Cell::new(false),
+            key: std::cell::RefCell::default(),
+            was_cut: Cell::new(false),
         };
         let seconds = Duration::from_secs;
         let limits = Limits {

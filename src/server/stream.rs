@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::lifeline::Watch;
 use crate::server::connection::Peer;
 use crate::server::drain::Tasks;
 
@@ -39,6 +40,7 @@ async fn until_stalled(stream: impl Future<Output = ()>, peer: Rc<Peer>, limit: 
     let mut timer = pin!(sleep(limit));
     let mut is_answered = false;
     let mut has_moved = false;
+    let mut key = None;
     poll_fn(|cx: &mut Context<'_>| {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -46,12 +48,18 @@ async fn until_stalled(stream: impl Future<Output = ()>, peer: Rc<Peer>, limit: 
         // One core, one thread: the stream that was polled just now is the one that set the mark.
         if peer.answer_moved.take() {
             has_moved = true;
+            key = key.take().or_else(|| peer.key.take());
             if !std::mem::replace(&mut is_answered, true) {
                 timer.as_mut().reset(now() + limit);
             }
         }
         if !is_answered {
             return Poll::Pending;
+        }
+        // hyper does not look at an answer for which the client leaves no room.
+        if key.as_ref().is_some_and(|key: &Watch| key.poll_cut(cx).is_ready()) {
+            tracing::debug!(client = %peer.address.ip(), "stream closed: the key died");
+            return Poll::Ready(());
         }
         ready!(timer.as_mut().poll(cx));
         if !std::mem::take(&mut has_moved) {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::gateway::trail::Trail;
+use crate::lifeline::Cause;
 use crate::redact::{LoggedPath, Redacted};
 
 /// Writes one line.
@@ -18,12 +19,13 @@ pub fn write(trail: &Trail, duration: Duration) {
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let path = LoggedPath(path);
     let Trail { bytes_in, bytes_out, complete, .. } = *trail;
+    let ended = trail.ended.map(Cause::as_str);
     let (client, method) = (trail.client, trail.method.as_str());
     match &trail.refusal {
         None => tracing::info!(
             target: "keygate::access",
             %client, method, %path, status, upstream, account, key_id, key_name, carrier,
-            bytes_in, bytes_out, duration_ms, complete, "request"
+            bytes_in, bytes_out, duration_ms, complete, ended, "request"
         ),
         Some((kind, reason)) => tracing::warn!(
             target: "keygate::access",
