@@ -65,8 +65,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether the key has died that the answer runs on; if not, the task that polls is woken when it does.
-    fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+    /// Whether the key has died that the answer runs on; if not, the task that polls is woken when it does. For HTTP/1.
+    pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
         let is_cut = self.key.borrow().as_ref().is_some_and(|key| key.poll_cut(cx).is_ready());
         self.was_cut.set(is_cut || self.was_cut.get());
         is_cut
@@ -330,7 +330,7 @@ where
                 return Poll::Ready(Ended::Itself(result));
             }
             // hyper does not look at an answer for which the client's socket has no room.
-            if guard.peer.is_cut(cx) {
+            if guard.is_cut(cx) {
                 return Poll::Ready(Ended::Cut);
             }
             if !has_stopped && farewell.has_come(cx) {

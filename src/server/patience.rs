@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -59,6 +60,11 @@ impl Guard {
         let look_every = limits.header_timeout.min(limits.keep_alive_timeout).min(limits.idle_timeout);
         let seen = Seen { state: State::default(), since: Instant::now(), head_since: None };
         Self { peer, moved, limits, protocol, look_every, seen }
+    }
+
+    /// Whether the connection must end because the key died that its answer runs on: of HTTP/2, only the stream must.
+    pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        self.protocol == Protocol::Http1 && self.peer.is_cut(cx)
     }
 
     /// Whether the connection ends because of a key that died in mid-answer; of HTTP/2, only the stream ends. Its socket is then closed

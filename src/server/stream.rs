@@ -42,13 +42,16 @@ async fn until_stalled(stream: impl Future<Output = ()>, peer: Rc<Peer>, limit: 
     let mut has_moved = false;
     let mut key = None;
     poll_fn(|cx: &mut Context<'_>| {
-        if stream.as_mut().poll(cx).is_ready() {
+        let has_ended = stream.as_mut().poll(cx).is_ready();
+        // One core, one thread: the stream that was polled just now is the one that set the marks. One that has ended must not leave
+        // them to another.
+        let moves = peer.answer_moved.take();
+        key = peer.key.take().or_else(|| key.take());
+        if has_ended {
             return Poll::Ready(());
         }
-        // One core, one thread: the stream that was polled just now is the one that set the mark.
-        if peer.answer_moved.take() {
+        if moves {
             has_moved = true;
-            key = key.take().or_else(|| peer.key.take());
             if !std::mem::replace(&mut is_answered, true) {
                 timer.as_mut().reset(now() + limit);
             }

@@ -23,6 +23,7 @@ mod lifecycle;
 mod patience;
 mod refusals;
 mod retry;
+mod revocation;
 mod routing;
 mod sessions;
 mod shutdown;
