@@ -8,8 +8,9 @@ use rustls::sign::CertifiedKey;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::source::SourceError;
-use crate::gateway::Gateway;
 use crate::gateway::routing::Settings;
+use crate::gateway::{Gateway, Known};
+use crate::handouts::Handouts;
 use crate::keys::KeyHasher;
 use crate::keys::index::KeyIndex;
 use crate::registry::Registry;
@@ -27,6 +28,8 @@ pub struct Keep {
     pub registry: Arc<Registry>,
     /// Sessions with upstreams.
     pub sessions: Arc<Sessions>,
+    /// Tickets and capability ids.
+    pub handouts: Arc<Handouts>,
     index: Arc<KeyIndex>,
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
@@ -68,7 +71,13 @@ impl Keep {
         let sessions = Sessions::load(Arc::clone(&store), settings.upstreams(), Arc::clone(&clock), control)?;
         let listener: Arc<Sessions> = Arc::clone(&sessions);
         let registry = Arc::new(Registry::new(store, hasher.clone(), Arc::clone(&index), listener, Arc::clone(&clock)));
-        Ok(Self { registry, sessions, index, hasher, clock })
+        let handouts = Arc::new(Handouts::new(hasher.clone(), Arc::clone(&index), Arc::clone(&clock)));
+        Ok(Self { registry, sessions, handouts, index, hasher, clock })
+    }
+
+    fn known(&self) -> Known {
+        let Self { sessions, handouts, index, hasher, clock, .. } = self.clone();
+        Known { hasher, index, sessions, handouts, clock }
     }
 }
 
@@ -106,8 +115,7 @@ impl App {
     /// [`StartError`]; nothing runs then.
     pub fn start(config: &Config, settings: Settings, keep: Keep, certificate: Option<Arc<CertifiedKey>>) -> Result<Self, StartError> {
         let tls = certificate.map(Acceptor::new).transpose()?.map(Arc::new);
-        let gateway =
-            Gateway::new(keep.hasher.clone(), Arc::clone(&keep.index), Arc::clone(&keep.sessions), Arc::clone(&keep.clock), settings);
+        let gateway = Gateway::new(keep.known(), settings);
         let server = Server::start(listeners(config, tls.as_ref()), Arc::clone(&gateway), config.server.threads)?;
         Ok(Self { keep, gateway, server })
     }

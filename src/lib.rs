@@ -26,6 +26,7 @@
 //! | [`lifeline`] | tells what runs on a key that the key has died |
 //! | [`policy`] | what a known key may do; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
+//! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, bodies, tunnels |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
 //! | [`server`] | listeners, cores, connections, TLS, stopping |
@@ -39,7 +40,7 @@
 //!
 //! # Who may depend on whom
 //! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
-//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
+//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `admin`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
@@ -67,6 +68,7 @@ pub mod config;
 pub mod demo;
 pub mod forward;
 pub mod gateway;
+pub mod handouts;
 pub mod keys;
 pub mod lifeline;
 pub mod policy;

@@ -7,7 +7,7 @@
 //!
 //! ```compile_fail
 //! // Nor can a permit be made up.
-//! let permit = keygate::policy::Permit { verified: todo!(), account: todo!() };
+//! let permit = keygate::policy::Permit { verified: todo!(), proof: todo!(), account: todo!() };
 //! ```
 
 use std::borrow::Cow;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::gateway::routing::Settings;
+use crate::handouts::Handouts;
 use crate::keys::KeyHasher;
 use crate::keys::index::KeyIndex;
 use crate::lifeline::Lifelines;
@@ -29,11 +30,32 @@ pub struct Gateway {
     hasher: KeyHasher,
     index: Arc<KeyIndex>,
     sessions: Arc<Sessions>,
+    handouts: Arc<Handouts>,
     clock: Arc<dyn Clock>,
     settings: ArcSwap<Settings>,
     connections: Arc<Connections>,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
+}
+
+/// What one store knows: all that requests are judged by beside the configuration.
+pub struct Known {
+    /// Makes digests of what is presented.
+    pub hasher: KeyHasher,
+    /// The keys.
+    pub index: Arc<KeyIndex>,
+    /// Accounts and their sessions.
+    pub sessions: Arc<Sessions>,
+    /// Tickets and capability ids.
+    pub handouts: Arc<Handouts>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Known")
+    }
 }
 
 impl std::fmt::Debug for Gateway {
@@ -44,12 +66,13 @@ impl std::fmt::Debug for Gateway {
 
 impl Gateway {
     /// Over the keys and sessions of one store.
-    pub fn new(hasher: KeyHasher, index: Arc<KeyIndex>, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
+    pub fn new(known: Known, settings: Settings) -> Arc<Self> {
+        let Known { hasher, index, sessions, handouts, clock } = known;
         let key_changes = watch::Sender::new(());
         let marker = key_changes.clone();
         index.on_change(move || marker.send_modify(|()| ()));
         let settings = ArcSwap::from_pointee(settings);
-        Arc::new(Self { hasher, index, sessions, clock, settings, connections: Arc::default(), key_changes })
+        Arc::new(Self { hasher, index, sessions, handouts, clock, settings, connections: Arc::default(), key_changes })
     }
 
     /// The clock.

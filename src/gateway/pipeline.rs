@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::carrier::{self, Carrier, Presented};
+use crate::carrier::{self, Presented};
 use crate::forward::body::{GatewayBody, Metered, RequestBody};
 use crate::forward::forwarded::{self, ClientAddress, Forwarding};
 use crate::forward::hop;
@@ -25,8 +25,9 @@ use crate::gateway::respond;
 use crate::gateway::routing::{Settings, Site};
 use crate::gateway::trail::Trail;
 use crate::keys::ApiKey;
+use crate::keys::index::Verified;
 use crate::lifeline::Watch;
-use crate::policy::{self, Admission, Permit};
+use crate::policy::{self, Admission, Denied, Permit, Proof};
 use crate::server::connection::Peer;
 use crate::target::Path;
 use crate::upstream::Kind;
@@ -142,9 +143,10 @@ impl Visit<'_> {
             Presented::Nothing => return without_key(class, site, Refusal::NoKey),
             Presented::Foreign(carrier) => return without_key(class, site, Refusal::ForeignCredential(carrier)),
         };
-        let permit = self.admit(&key, carrier, site, class)?;
+        let verified = self.find(&key).ok_or(Refusal::UnknownKey(carrier))?;
+        let permit = self.admit(verified, Proof::Key(key, carrier), site, class).map_err(|denied| Refusal::Denied(denied, carrier))?;
         if let Some(trail) = notes {
-            trail.carrier = Some(carrier);
+            trail.carrier = Some(permit.proof().as_str());
             trail.key = Some(permit.key().clone());
             trail.account = Some(Arc::clone(permit.account()));
         }
@@ -155,12 +157,16 @@ impl Visit<'_> {
         Ok(Judged::Admitted(Admission::Key(permit)))
     }
 
-    fn admit(&self, key: &ApiKey, carrier: Carrier, site: &Site, class: RouteClass) -> Result<Permit, Refusal> {
+    fn find(&self, key: &ApiKey) -> Option<Verified> {
         let gateway = self.worker.gateway();
-        let verified = gateway.index.find(&gateway.hasher.digest(key)).ok_or(Refusal::UnknownKey(carrier))?;
+        gateway.index.find(&gateway.hasher.digest(key))
+    }
+
+    fn admit(&self, verified: Verified, proof: Proof, site: &Site, class: RouteClass) -> Result<Permit, Denied> {
+        let gateway = self.worker.gateway();
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, class, now: gateway.clock.now() };
-        let permit = policy::admit(verified, account, wanted, &self.worker.lifelines).map_err(|denied| Refusal::Denied(denied, carrier))?;
+        let permit = policy::admit(verified, proof, account, wanted, &self.worker.lifelines)?;
         // There is one key a request: what is admitted first stays what it runs on.
         let _ = self.key.set(permit.lifeline().watch());
         Ok(permit)

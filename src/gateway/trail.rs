@@ -32,8 +32,8 @@ pub struct Trail {
     pub version: Version,
     /// Which upstream.
     pub upstream: Option<UpstreamName>,
-    /// Where the key was.
-    pub carrier: Option<Carrier>,
+    /// Where the key was, or what came in its place.
+    pub carrier: Option<&'static str>,
     /// The key.
     pub key: Option<Verified>,
     /// The account.
@@ -84,7 +84,7 @@ impl Trail {
     /// Notes a refusal.
     pub fn refused(mut self: Box<Self>, refusal: &Refusal) {
         self.status = Some(refusal.public().status);
-        self.carrier = self.carrier.or_else(|| refusal.carrier());
+        self.carrier = self.carrier.or_else(|| refusal.carrier().map(Carrier::as_str));
         self.refusal = Some((refusal.kind(), refusal.to_string()));
         self.bytes_out = if self.method == Method::HEAD { 0 } else { refusal.public().body.len() as u64 };
         self.complete = true;

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::carrier::Carrier;
 use crate::clock::Timestamp;
 use crate::keys::index::Verified;
+use crate::keys::{ApiKey, Ticket};
 use crate::lifeline::{Lifeline, Lifelines};
 use crate::store::records::AccountRecord;
 use crate::upstream::UpstreamName;
@@ -15,6 +17,7 @@ use crate::upstream::dialect::RouteClass;
 #[derive(Debug)]
 pub struct Permit {
     verified: Verified,
+    proof: Proof,
     account: Arc<AccountRecord>,
     lifeline: Lifeline,
 }
@@ -25,6 +28,11 @@ impl Permit {
         &self.verified
     }
 
+    /// By what it was told who asks.
+    pub const fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
     /// The account that it acts for.
     pub const fn account(&self) -> &Arc<AccountRecord> {
         &self.account
@@ -33,6 +41,36 @@ impl Permit {
     /// Tells when the key has died.
     pub const fn lifeline(&self) -> &Lifeline {
         &self.lifeline
+    }
+}
+
+/// By what a request showed whose key it comes with: the client's own credential.
+#[derive(Debug)]
+pub enum Proof {
+    /// The key itself.
+    Key(ApiKey, Carrier),
+    /// A media ticket.
+    Ticket(Ticket, Carrier),
+    /// An id of the upstream's, in the path or the query, that was handed out to the key.
+    Capability,
+}
+
+impl Proof {
+    /// Its name in the log: the carrier, where it was the key.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Key(_, carrier) => carrier.as_str(),
+            Self::Ticket(..) => "ticket",
+            Self::Capability => "capability",
+        }
+    }
+
+    /// Where it was; `None`: in no carrier.
+    pub const fn carrier(&self) -> Option<Carrier> {
+        match self {
+            Self::Key(_, carrier) | Self::Ticket(_, carrier) => Some(*carrier),
+            Self::Capability => None,
+        }
     }
 }
 
@@ -90,6 +128,7 @@ pub struct Wanted<'a> {
 /// [`Denied`].
 pub fn admit(
     verified: Verified,
+    proof: Proof,
     account: Option<Arc<AccountRecord>>,
     wanted: Wanted<'_>,
     lifelines: &Rc<Lifelines>,
@@ -103,7 +142,7 @@ pub fn admit(
     match account {
         Some(account) if account.upstream == *wanted.upstream => {
             let lifeline = lifelines.begin(&verified);
-            Ok(Permit { verified, account, lifeline })
+            Ok(Permit { verified, proof, account, lifeline })
         }
         _ => Err(Denied::OtherUpstream),
     }

@@ -1,6 +1,7 @@
-//! The stored forms of accounts and sessions. Keys have theirs in [`crate::keys::record`].
+//! The stored forms of accounts, sessions and handouts. Keys have theirs in [`crate::keys::record`].
 
 use crate::clock::Timestamp;
+use crate::keys::{KeyDigest, KeyId};
 use crate::secret::Secret;
 use crate::upstream::session::SessionId;
 use crate::upstream::{AccountId, Credential, UpstreamName};
@@ -50,4 +51,39 @@ pub struct SessionRecord {
     pub obtained_at: Timestamp,
     /// When it dies, by our clock; `None`: not by time.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A text that opens media for as long as a key lives and the text is used: a media ticket, or an id that the upstream made.
+#[derive(Clone, Debug)]
+pub struct HandoutRecord {
+    /// Keyed hash of the text.
+    pub digest: KeyDigest,
+    /// What the text is.
+    pub what: Handed,
+    /// Keyed hash of the key's secret that it was handed out to: it dies with that one.
+    pub secret: KeyDigest,
+    /// The key.
+    pub key: KeyId,
+    /// The account that the key acted for.
+    pub account: AccountId,
+    /// The upstream whose media it opens.
+    pub upstream: UpstreamName,
+    /// When it was handed out.
+    pub created_at: Timestamp,
+    /// When it was used last, or handed out; minutes may be missing.
+    pub last_used_at: Timestamp,
+}
+
+/// What was handed out.
+#[derive(Clone, Debug)]
+pub enum Handed {
+    /// A media ticket of keygate's own.
+    Ticket,
+    /// A play session of Audiobookshelf. Its id, sealed at rest, since keygate must be able to close the session.
+    PlaySession(Secret<String>),
+    /// A playback of Emby or Jellyfin: opens the media of one item.
+    Playback {
+        /// The item's id, without dashes, in lower case.
+        item: String,
+    },
 }

@@ -14,11 +14,10 @@ pub fn write(trail: &Trail, duration: Duration) {
     let key_name = trail.key.as_ref().map(|key| key.name());
     let account = trail.account.as_ref().map(|account| account.name.as_str());
     let upstream = trail.upstream.as_ref().map(|name| name.as_str());
-    let carrier = trail.carrier.map(|carrier| carrier.as_str());
     let status = trail.status.map_or(499, |status| status.as_u16());
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let path = LoggedPath(path);
-    let Trail { bytes_in, bytes_out, complete, .. } = *trail;
+    let Trail { carrier, bytes_in, bytes_out, complete, .. } = *trail;
     let ended = trail.ended.map(Cause::as_str);
     let (client, method) = (trail.client, trail.method.as_str());
     match &trail.refusal {

@@ -1,0 +1,108 @@
+//! One handout in memory.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::keys::KeyDigest;
+use crate::keys::index::{KeyIndex, Verified};
+use crate::store::records::HandoutRecord;
+
+/// How long a handout is good after its last use. At least six hours are promised; a film that is paused in the evening goes on in
+/// the morning.
+pub const GOOD_FOR: Duration = Duration::from_secs(12 * 3600);
+
+/// Uses within so short a time are not told apart: players ask many times a second, and cores would fight over the memory.
+const COARSE: Duration = Duration::from_secs(60);
+
+/// How far the store may be behind.
+const STORED_COARSE: Duration = Duration::from_secs(600);
+
+/// A handout and its use.
+pub(super) struct Entry {
+    pub(super) record: HandoutRecord,
+    last_used: AtomicI64,
+    /// The last use as the store has it; `i64::MIN`: the store does not know of the handout.
+    stored: AtomicI64,
+    is_gone: AtomicBool,
+}
+
+impl Entry {
+    /// Just handed out.
+    pub(super) const fn new(record: HandoutRecord) -> Self {
+        Self {
+            last_used: AtomicI64::new(record.last_used_at.as_millis()),
+            stored: AtomicI64::new(i64::MIN),
+            is_gone: AtomicBool::new(false),
+            record,
+        }
+    }
+
+    /// As the store has it.
+    pub(super) const fn stored(record: HandoutRecord) -> Self {
+        Self {
+            last_used: AtomicI64::new(record.last_used_at.as_millis()),
+            stored: AtomicI64::new(record.last_used_at.as_millis()),
+            is_gone: AtomicBool::new(false),
+            record,
+        }
+    }
+
+    pub(super) fn last_used(&self) -> Timestamp {
+        Timestamp::from_millis(self.last_used.load(Ordering::Relaxed))
+    }
+
+    /// Notes a use.
+    pub(super) fn touch(&self, now: Timestamp) {
+        if now.since(self.last_used()) >= COARSE {
+            self.last_used.fetch_max(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes it out of use for good; whether it was in use until now.
+    pub(super) fn drop_out(&self) -> bool {
+        !self.is_gone.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// Whether it was used lately enough to be good.
+    pub(super) fn is_good(&self, now: Timestamp) -> bool {
+        !self.is_gone() && self.last_used().plus(GOOD_FOR) > now
+    }
+
+    /// The key that it stands for, if that key's secret is known and acts for the same account still. Whether it may pass is for the
+    /// policy to say.
+    pub(super) fn holder(&self, index: &KeyIndex) -> Option<Verified> {
+        index.find(&self.record.secret).filter(|key| key.account() == self.record.account)
+    }
+
+    /// Whether the key's secret still opens anything.
+    pub(super) fn has_living_key(&self, index: &KeyIndex, now: Timestamp) -> bool {
+        self.holder(index).is_some_and(|key| key.is_active() && key.expires_at() > now)
+    }
+
+    /// What is to be written, if the store is too far behind.
+    pub(super) fn to_store(&self) -> Option<HandoutRecord> {
+        let (stored, last_used) = (self.stored.load(Ordering::Relaxed), self.last_used());
+        let is_behind = stored == i64::MIN || last_used.since(Timestamp::from_millis(stored)) >= STORED_COARSE;
+        (is_behind && !self.is_gone()).then(|| HandoutRecord { last_used_at: last_used, ..self.record.clone() })
+    }
+
+    /// Notes what the store has now.
+    pub(super) fn was_stored(&self, last_used: Timestamp) {
+        self.stored.store(last_used.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Whether the store may know of it.
+    pub(super) fn may_be_stored(&self) -> bool {
+        self.stored.load(Ordering::Relaxed) != i64::MIN
+    }
+
+    /// Whether it was handed out to this secret.
+    pub(super) fn is_of(&self, secret: &KeyDigest) -> bool {
+        self.record.secret == *secret
+    }
+}
