@@ -18,14 +18,14 @@ pub(super) const ACCOUNTS: &str = "accounts";
 pub(super) const SESSIONS: &str = "sessions";
 
 /// Lifts a record from one version to the next.
-type Upgrade = fn(Value) -> Result<Value, serde_json::Error>;
+pub(super) type Upgrade = fn(Value) -> Result<Value, serde_json::Error>;
 
 /// A record's form: which version is written, and how older ones become it.
 pub(super) struct Format {
     /// Version of the oldest records that are still read.
-    oldest: u8,
+    pub(super) oldest: u8,
     /// `upgrades[i]` lifts version `oldest + i` to the next one.
-    upgrades: &'static [Upgrade],
+    pub(super) upgrades: &'static [Upgrade],
 }
 
 pub(super) const KEY_FORMAT: Format = Format { oldest: 1, upgrades: &[] };

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::keys::KeyId;
 use crate::keys::record::{IndexEntry, KeyRecord};
-use crate::store::records::{AccountRecord, SessionRecord};
+use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
 use crate::upstream::session::SessionId;
@@ -30,6 +30,7 @@ struct State {
     keys: BTreeMap<KeyId, KeyRecord>,
     accounts: BTreeMap<AccountId, AccountRecord>,
     sessions: BTreeMap<SessionId, SessionRecord>,
+    handouts: BTreeMap<[u8; 32], HandoutRecord>,
     next_account: u32,
     commits: u64,
     faults: BTreeMap<u64, Fault>,
@@ -78,6 +79,12 @@ impl State {
             Change::RemoveSession(id) => {
                 self.sessions.remove(&id);
             }
+            Change::PutHandout(record) => {
+                self.handouts.insert(*record.digest.as_bytes(), record);
+            }
+            Change::RemoveHandout(digest) => {
+                self.handouts.remove(digest.as_bytes());
+            }
         }
     }
 }
@@ -101,6 +108,10 @@ impl Store for MemoryStore {
 
     fn sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
         Ok(self.state().sessions.values().cloned().collect())
+    }
+
+    fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError> {
+        Ok(self.state().handouts.values().cloned().collect())
     }
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {

@@ -2,6 +2,7 @@
 
 mod encode;
 mod files;
+mod handouts;
 pub mod memory;
 pub mod records;
 pub mod redb;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 
 use crate::config::source::SecretSource;
 use crate::keys::record::{IndexEntry, KeyRecord};
-use crate::keys::{KeyHasher, KeyId};
-use crate::store::records::{AccountRecord, SessionRecord};
+use crate::keys::{KeyDigest, KeyHasher, KeyId};
+use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::redb::RedbStore;
 use crate::store::seal::{MasterKey, MasterKeyText};
 use crate::upstream::AccountId;
@@ -33,6 +34,10 @@ pub enum Change {
     PutSession(SessionRecord),
     /// Removes a session.
     RemoveSession(SessionId),
+    /// Writes a handout.
+    PutHandout(HandoutRecord),
+    /// Removes a handout, by the digest of its text.
+    RemoveHandout(KeyDigest),
 }
 
 /// The store's contract. Blocking: call it from a thread that may block.
@@ -63,6 +68,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn sessions(&self) -> Result<Vec<SessionRecord>, StoreError>;
+
+    /// All handouts, unsealed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError>;
 
     /// One key's record, tombstones included.
     ///

@@ -17,7 +17,8 @@ use crate::keys::KeyId;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error, unusable};
-use crate::store::records::{AccountRecord, SessionRecord};
+use crate::store::handouts;
+use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::seal::{MasterKey, SealError, Sealer};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
@@ -29,6 +30,7 @@ const KEYS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keys");
 const KEY_INDEX: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("key_index");
 const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(encode::ACCOUNTS);
 const SESSIONS: TableDefinition<'_, &[u8; 13], &[u8]> = TableDefinition::new(encode::SESSIONS);
+const HANDOUTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new(handouts::HANDOUTS);
 
 /// The store in a file.
 #[derive(Debug)]
@@ -145,6 +147,17 @@ impl Store for RedbStore {
         })
     }
 
+    fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(HANDOUTS)?;
+            let decode = |item: Result<(redb::AccessGuard<'_, &[u8; 32]>, redb::AccessGuard<'_, &[u8]>), _>| {
+                let (digest, value) = item?;
+                Ok(handouts::decode(&self.sealer, *digest.value(), value.value())?)
+            };
+            table.iter()?.map(decode).collect()
+        })
+    }
+
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(KEYS)?;
@@ -188,6 +201,13 @@ fn apply(transaction: &WriteTransaction, sealer: &Sealer, changes: Vec<Change>) 
             }
             Change::RemoveSession(id) => {
                 transaction.open_table(SESSIONS)?.remove(&encode::session_key(id))?;
+            }
+            Change::PutHandout(record) => {
+                let bytes = handouts::encode(sealer, &record)?;
+                transaction.open_table(HANDOUTS)?.insert(record.digest.as_bytes(), bytes.as_slice())?;
+            }
+            Change::RemoveHandout(digest) => {
+                transaction.open_table(HANDOUTS)?.remove(digest.as_bytes())?;
             }
         }
     }

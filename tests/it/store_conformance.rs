@@ -9,7 +9,7 @@ use keygate::clock::Timestamp;
 use keygate::keys::record::{IndexEntry, KeyRecord, PreviousSecret};
 use keygate::keys::{KeyDigest, KeyId, Scope, Scopes};
 use keygate::store::memory::MemoryStore;
-use keygate::store::records::{AccountRecord, SessionRecord};
+use keygate::store::records::{AccountRecord, Handed, HandoutRecord, SessionRecord};
 use keygate::store::{Change, Store};
 use keygate::upstream::session::SessionId;
 use keygate::upstream::{AccountId, Credential, UpstreamName};
@@ -63,6 +63,19 @@ fn session(account: u32, key: Option<u64>) -> SessionRecord {
         other_secrets: vec!["upstream-legacy-token".into()],
         obtained_at: Timestamp::from_millis(1_000),
         expires_at: Some(Timestamp::from_millis(9_000)),
+    }
+}
+
+fn handout(number: u8, what: Handed) -> HandoutRecord {
+    HandoutRecord {
+        digest: KeyDigest::from_bytes([number; 32]),
+        what,
+        secret: KeyDigest::from_bytes([99; 32]),
+        key: KeyId::from_u64(5),
+        account: AccountId(1),
+        upstream: UpstreamName::new("home"),
+        created_at: Timestamp::from_millis(1_000),
+        last_used_at: Timestamp::from_millis(2_000),
     }
 }
 
@@ -206,6 +219,24 @@ fn a_session_is_replaced_and_removed_by_its_id() {
         assert_eq!(store.sessions().expect("sessions")[0].generation, 8);
         store.commit(vec![Change::RemoveSession(session(1, None).id), Change::RemoveSession(session(9, None).id)]).expect("committed");
         assert_eq!(store.sessions().expect("sessions").iter().map(|session| session.id).collect::<Vec<_>>(), [session(1, Some(0)).id]);
+    });
+}
+
+#[test]
+fn handouts_come_back_as_they_were_written_and_are_replaced_and_removed_by_their_digest() {
+    with_every_store(|store| {
+        assert!(store.handouts().expect("handouts").is_empty());
+        let whats = [Handed::Ticket, Handed::PlaySession("play-session-id".into()), Handed::Playback { item: "abc".to_owned() }];
+        let records: Vec<_> = (1..).zip(whats).map(|(number, what)| handout(number, what)).collect();
+        store.commit(records.iter().cloned().map(Change::PutHandout).collect()).expect("committed");
+        let stored = store.handouts().expect("handouts");
+        assert_eq!(format!("{stored:?}"), format!("{records:?}"));
+        assert!(stored.iter().zip(&records).all(|(stored, record)| stored.digest == record.digest && stored.secret == record.secret));
+        assert!(matches!(&stored[1].what, Handed::PlaySession(id) if id.expose() == "play-session-id"));
+        let used = HandoutRecord { last_used_at: Timestamp::from_millis(9_000), ..records[0].clone() };
+        let gone = [records[2].digest.clone(), KeyDigest::from_bytes([77; 32])].map(Change::RemoveHandout);
+        store.commit(std::iter::once(Change::PutHandout(used.clone())).chain(gone).collect()).expect("committed");
+        assert_eq!(format!("{:?}", store.handouts().expect("handouts")), format!("{:?}", [used, records[1].clone()]));
     });
 }
 

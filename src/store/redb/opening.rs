@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
 use super::rehearsal::Rehearsal;
-use super::{ACCOUNTS, Failure, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
+use super::{ACCOUNTS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
 use crate::store::StoreError;
 use crate::store::encode::RecordError;
 use crate::store::files::{self, io_error, unusable};
@@ -41,6 +41,7 @@ pub(super) fn lay_out(transaction: &WriteTransaction, path: &Path, sealer: &Seal
         transaction.open_table(KEY_INDEX)?;
         transaction.open_table(ACCOUNTS)?;
         transaction.open_table(SESSIONS)?;
+        transaction.open_table(HANDOUTS)?;
         Ok(())
     };
     fill().map_err(|error| error.at(path, "create"))
@@ -118,6 +119,7 @@ fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Res
         transaction.open_table(KEY_INDEX)?;
         transaction.open_table(ACCOUNTS)?;
         transaction.open_table(SESSIONS)?;
+        transaction.open_table(HANDOUTS)?;
         Ok(())
     };
     all_there().map_err(|error| error.at(path, "read"))

@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use keygate::config::source::SecretSource;
 use keygate::keys::record::KeyRecord;
 use keygate::keys::{ApiKey, KeyId};
-use keygate::store::records::AccountRecord;
+use keygate::store::records::{AccountRecord, Handed};
 use keygate::store::redb::{CACHE_BYTES, RedbStore};
 use keygate::store::seal::{MasterKey, MasterKeyText};
 use keygate::store::{self, Change, Store, StoreError};
 use keygate::upstream::{AccountId, Credential};
 
-use super::{account, all_keys, index_of, key, session};
+use super::{account, all_keys, handout, index_of, key, session};
 
 const CHILD_STORE: &str = "KEYGATE_TEST_CHILD_STORE";
 
@@ -74,6 +74,7 @@ fn the_file_is_for_its_owner_alone_and_shows_no_secret() {
     let token = AccountRecord { credential: Credential::Token("static-api-token".into()), ..account(2) };
     let changes = [Change::PutKey(record), Change::PutAccount(account(1)), Change::PutAccount(token), Change::PutSession(session(1, None))];
     store.commit(changes.into()).expect("committed");
+    store.commit(vec![Change::PutHandout(handout(1, Handed::PlaySession("play-session-id".into())))]).expect("committed");
     drop(store);
     assert_eq!(std::fs::metadata(&disk.path).expect("file").mode() & 0o777, 0o600);
     assert_eq!(std::fs::metadata(disk.path.parent().expect("directory")).expect("directory").mode() & 0o777, 0o700);
@@ -87,6 +88,7 @@ fn the_file_is_for_its_owner_alone_and_shows_no_secret() {
         "upstream-session-token",
         "upstream-refresh-token",
         "upstream-legacy-token",
+        "play-session-id",
         key_secret,
     ] {
         assert!(!holds(text), "{text} lies in the store in clear");

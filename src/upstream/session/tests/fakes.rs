@@ -21,7 +21,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::keys::KeyId;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::secret::Secret;
-use crate::store::records::{AccountRecord, SessionRecord};
+use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::client::{Timeouts, Upstream};
 use crate::upstream::session::{Session, SessionError, SessionId, Sessions};
@@ -114,6 +114,10 @@ impl Store for FakeStore {
         Ok(self.sessions.lock().unwrap().values().cloned().collect())
     }
 
+    fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn key(&self, _: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         Ok(None)
     }
@@ -131,7 +135,7 @@ impl Store for FakeStore {
         }
         for change in changes {
             match change {
-                Change::PutKey(_) => {}
+                Change::PutKey(_) | Change::PutHandout(_) | Change::RemoveHandout(_) => {}
                 Change::PutAccount(record) => drop(self.accounts.lock().unwrap().insert(record.id, record)),
                 Change::RemoveAccount(id) => {
                     self.accounts.lock().unwrap().remove(&id);
