@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::config::source::SourceError;
 use crate::gateway::routing::Settings;
 use crate::gateway::{Gateway, Known};
-use crate::handouts::Handouts;
+use crate::handouts::{Around, Handouts};
 use crate::keys::KeyHasher;
 use crate::keys::index::KeyIndex;
 use crate::registry::Registry;
@@ -68,10 +68,17 @@ impl Keep {
         control: tokio::runtime::Handle,
     ) -> Result<Self, StoreError> {
         let index = Arc::new(KeyIndex::load(|capacity, visit| store.load_index(capacity, visit))?);
-        let sessions = Sessions::load(Arc::clone(&store), settings.upstreams(), Arc::clone(&clock), control)?;
+        let sessions = Sessions::load(Arc::clone(&store), settings.upstreams(), Arc::clone(&clock), control.clone())?;
+        let handouts = Handouts::load(Around {
+            hasher: hasher.clone(),
+            index: Arc::clone(&index),
+            clock: Arc::clone(&clock),
+            store: Arc::clone(&store),
+            sessions: Arc::clone(&sessions),
+            control: control.clone(),
+        })?;
         let listener: Arc<Sessions> = Arc::clone(&sessions);
         let registry = Arc::new(Registry::new(store, hasher.clone(), Arc::clone(&index), listener, Arc::clone(&clock)));
-        let handouts = Arc::new(Handouts::new(hasher.clone(), Arc::clone(&index), Arc::clone(&clock)));
         Ok(Self { registry, sessions, handouts, index, hasher, clock })
     }
 
@@ -116,6 +123,7 @@ impl App {
     pub fn start(config: &Config, settings: Settings, keep: Keep, certificate: Option<Arc<CertifiedKey>>) -> Result<Self, StartError> {
         let tls = certificate.map(Acceptor::new).transpose()?.map(Arc::new);
         let gateway = Gateway::new(keep.known(), settings);
+        keep.handouts.start();
         let server = Server::start(listeners(config, tls.as_ref()), Arc::clone(&gateway), config.server.threads)?;
         Ok(Self { keep, gateway, server })
     }

@@ -25,6 +25,8 @@ pub(super) struct Entry {
     /// The last use as the store has it; `i64::MIN`: the store does not know of the handout.
     stored: AtomicI64,
     is_gone: AtomicBool,
+    /// Gone, and its play session is being closed: the store keeps it until that has ended.
+    is_closing: AtomicBool,
 }
 
 impl Entry {
@@ -34,6 +36,7 @@ impl Entry {
             last_used: AtomicI64::new(record.last_used_at.as_millis()),
             stored: AtomicI64::new(i64::MIN),
             is_gone: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             record,
         }
     }
@@ -44,6 +47,7 @@ impl Entry {
             last_used: AtomicI64::new(record.last_used_at.as_millis()),
             stored: AtomicI64::new(record.last_used_at.as_millis()),
             is_gone: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             record,
         }
     }
@@ -66,6 +70,15 @@ impl Entry {
 
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_closing(&self, is_closing: bool) {
+        self.is_closing.store(is_closing, Ordering::Release);
+    }
+
+    /// Whether nothing is to be done about it any more but to forget it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_gone() && !self.is_closing.load(Ordering::Acquire)
     }
 
     /// Whether it was used lately enough to be good.
@@ -91,9 +104,9 @@ impl Entry {
         (is_behind && !self.is_gone()).then(|| HandoutRecord { last_used_at: last_used, ..self.record.clone() })
     }
 
-    /// Notes what the store has now.
-    pub(super) fn was_stored(&self, last_used: Timestamp) {
-        self.stored.store(last_used.as_millis(), Ordering::Relaxed);
+    /// Notes what the store has now; `None`: nothing.
+    pub(super) fn was_stored(&self, last_used: Option<Timestamp>) {
+        self.stored.store(last_used.map_or(i64::MIN, Timestamp::as_millis), Ordering::Relaxed);
     }
 
     /// Whether the store may know of it.

@@ -8,8 +8,14 @@
 //!
 //! Reading and handing out take no lock. The store is written by a task of the control runtime (`keeper`).
 
+mod closing;
 mod entry;
+mod keeper;
+mod learning;
+mod scanner;
 mod sharded;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,9 +30,12 @@ use crate::keys::index::{KeyIndex, Verified};
 use crate::keys::{KeyDigest, KeyHasher, Ticket};
 use crate::secret::Secret;
 use crate::store::records::{Handed, HandoutRecord};
+use crate::store::{Store, StoreError};
 use crate::upstream::UpstreamName;
+use crate::upstream::session::Sessions;
 
 pub use self::entry::GOOD_FOR;
+pub use self::learning::Learning;
 
 /// How long a key's ticket is written into URLs before a new one is made.
 const TICKET_FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -47,6 +56,9 @@ pub struct Handouts {
     hasher: KeyHasher,
     index: Arc<KeyIndex>,
     clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    sessions: Arc<Sessions>,
+    control: tokio::runtime::Handle,
     entries: Sharded<Entry>,
     /// The ticket that is written into URLs now, by the digest of the key's secret.
     current: Sharded<CurrentTicket>,
@@ -58,6 +70,28 @@ pub struct Handouts {
 struct CurrentTicket {
     ticket: Ticket,
     entry: Arc<Entry>,
+}
+
+/// What the handouts work with.
+pub struct Around {
+    /// Makes digests of texts.
+    pub hasher: KeyHasher,
+    /// The keys.
+    pub index: Arc<KeyIndex>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where they outlive the process.
+    pub store: Arc<dyn Store>,
+    /// Credentials for closing play sessions.
+    pub sessions: Arc<Sessions>,
+    /// The runtime of all that is not a request.
+    pub control: tokio::runtime::Handle,
+}
+
+impl fmt::Debug for Around {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Around")
+    }
 }
 
 /// What an upstream handed out.
@@ -79,9 +113,30 @@ impl fmt::Debug for Handouts {
 }
 
 impl Handouts {
-    /// None yet.
-    pub fn new(hasher: KeyHasher, index: Arc<KeyIndex>, clock: Arc<dyn Clock>) -> Self {
-        Self { hasher, index, clock, entries: Sharded::new(), current: Sharded::new(), news: Notify::new() }
+    /// Takes over what the store holds. Nothing is written, ended or closed before [`Handouts::start`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load(around: Around) -> Result<Arc<Self>, StoreError> {
+        let Around { hasher, index, clock, store, sessions, control } = around;
+        let entries = Sharded::new();
+        for record in store.handouts()? {
+            let digest = record.digest.clone();
+            entries.put(&digest, Arc::new(Entry::stored(record)));
+        }
+        let (current, news) = (Sharded::new(), Notify::new());
+        Ok(Arc::new(Self { hasher, index, clock, store, sessions, control, entries, current, news }))
+    }
+
+    /// Begins to write to the store and to end what is of dead keys. Ends when nobody holds the handouts any more.
+    pub fn start(self: &Arc<Self>) {
+        let handouts = Arc::downgrade(self);
+        self.index.on_change(move || {
+            if let Some(handouts) = handouts.upgrade() {
+                handouts.bury_dead();
+            }
+        });
+        self.control.spawn(keeper::run(Arc::downgrade(self)));
     }
 
     /// The ticket that goes into URLs for a key, on an upstream: the same one for up to an hour. `None`: none can be made right now (no
@@ -141,6 +196,15 @@ impl Handouts {
             _ => false,
         };
         if fits { self.open(&entry, upstream) } else { None }
+    }
+
+    /// Notes that a key keeps its own id going, with its key and not by the id.
+    pub fn keep_going(&self, id: &str, key: &Verified, upstream: &UpstreamName) {
+        if let Some(entry) = self.entries.find(&self.capability_digest(id, upstream))
+            && entry.is_of(&key.digest())
+        {
+            entry.touch(self.clock.now());
+        }
     }
 
     /// Forgets an id that the upstream will not serve any more.
@@ -205,10 +269,11 @@ impl Handouts {
 impl CurrentTicket {
     fn is_fresh(&self, key: &Verified, upstream: &UpstreamName, now: Timestamp) -> bool {
         let record = &self.entry.record;
-        record.created_at.plus(TICKET_FRESH_FOR) > now
-            && self.entry.is_good(now)
-            && record.upstream == *upstream
-            && record.account == key.account()
+        self.is_young(now) && self.entry.is_good(now) && record.upstream == *upstream && record.account == key.account()
+    }
+
+    fn is_young(&self, now: Timestamp) -> bool {
+        self.entry.record.created_at.plus(TICKET_FRESH_FOR) > now
     }
 }
 

@@ -1,7 +1,7 @@
 //! digest → key, in memory: what the request path asks instead of the store.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -20,7 +20,7 @@ pub struct KeyIndex {
     /// Held by whoever replaces shards; readers never see it.
     writer: Mutex<()>,
     /// Whom to tell after a secret was taken out or changed.
-    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    listeners: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 /// A known key. Expiry and the active flag are judged by the policy, not here.
@@ -102,7 +102,7 @@ impl KeyIndex {
 
     fn from_builders(builders: Vec<ShardBuilder>) -> Self {
         let shards = builders.into_iter().map(|builder| ArcSwap::from_pointee(builder.build())).collect();
-        Self { shards, writer: Mutex::new(()), listener: OnceLock::new() }
+        Self { shards, writer: Mutex::new(()), listeners: Mutex::default() }
     }
 
     /// How many secrets are known.
@@ -122,10 +122,10 @@ impl KeyIndex {
         Some(Verified { shard: Arc::clone(&shard), position })
     }
 
-    /// `listener` is called after each change that took secrets out or changed them, when no reader sees the old state any more. There is
-    /// one listener; a later one is not heard.
+    /// `listener` is called after each change that took secrets out or changed them, when no reader sees the old state any more, by
+    /// whoever made the change: it must be quick.
     pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
-        let _ = self.listener.set(Box::new(listener));
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
     }
 
     /// Takes the entries of `before` out and those of `after` in. Readers of one secret see the old state or the new one, nothing
@@ -162,8 +162,9 @@ impl KeyIndex {
                 }
             }
         }
-        if let Some(listener) = self.listener.get().filter(|_| takes_away) {
-            listener();
+        if takes_away {
+            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            listeners.iter().for_each(|listener| listener());
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::upstream::dialect::reading::{credential, is_any, json, plain, post_js
 use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Media, RouteClass, TokenState, Verdict};
 
 const KIND: Kind = Kind::Audiobookshelf;
-const BASE_PATHS: &[&str] = &["audiobookshelf"];
+/// The server takes it off by itself.
+pub(super) const BASE_PATHS: &[&str] = &["audiobookshelf"];
 const LOGIN: &str = "/login";
 const REFRESH: &str = "/auth/refresh";
 const LOGOUT: &str = "/logout";

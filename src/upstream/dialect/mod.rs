@@ -5,6 +5,7 @@
 //! [`crate::forward`].
 
 mod audiobookshelf;
+pub mod capability;
 mod emby;
 mod jellyfin;
 mod mediabrowser;

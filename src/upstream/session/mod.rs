@@ -204,6 +204,11 @@ impl Sessions {
         self.core.spawn_log_out(&account, slot);
     }
 
+    /// An upstream of the configuration.
+    pub fn upstream(&self, name: &UpstreamName) -> Option<Arc<Upstream>> {
+        self.core.upstream(name).ok()
+    }
+
     /// Which session a key of an account uses. A static token is one session, whoever uses it.
     pub fn session_id(&self, account: &AccountRecord, key: KeyId) -> SessionId {
         let per_key = match account.credential {
