@@ -1,6 +1,7 @@
 //! The pipeline: what happens to a request, in one order that reads from top to bottom.
 
 mod cut;
+pub mod guessing;
 pub mod inspect;
 pub mod pipeline;
 pub mod refusal;
@@ -8,6 +9,7 @@ pub mod respond;
 pub mod routing;
 pub mod trail;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::gateway::guessing::{Throttle, TooOften};
+use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Settings;
 use crate::handouts::Handouts;
 use crate::keys::KeyHasher;
@@ -34,6 +38,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     settings: ArcSwap<Settings>,
     connections: Arc<Connections>,
+    guesses: Throttle,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
 }
@@ -72,7 +77,8 @@ impl Gateway {
         let marker = key_changes.clone();
         index.on_change(move || marker.send_modify(|()| ()));
         let settings = ArcSwap::from_pointee(settings);
-        Arc::new(Self { hasher, index, sessions, handouts, clock, settings, connections: Arc::default(), key_changes })
+        let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
+        Arc::new(Self { hasher, index, sessions, handouts, clock, settings, connections: Arc::default(), guesses, key_changes })
     }
 
     /// The clock.
@@ -93,6 +99,23 @@ impl Gateway {
     /// How many client connections are open, WebSockets included.
     pub fn open_connections(&self) -> usize {
         self.connections.open()
+    }
+
+    /// Counts credentials that were no good, by client address. Whoever refuses one where no [`refusal::Refusal`] is answered (in a
+    /// socket) counts it here.
+    pub const fn guesses(&self) -> &Throttle {
+        &self.guesses
+    }
+
+    /// A refusal as its client may read it: one wrong guess too many is a 429.
+    pub(crate) fn throttled(&self, client: IpAddr, refusal: Refusal) -> Refusal {
+        if !refusal.is_wrong_guess() {
+            return refusal;
+        }
+        match self.guesses.count(client) {
+            Ok(()) => refusal,
+            Err(TooOften { retry_after_secs }) => Refusal::Guessing { refused: Box::new(refusal), retry_after_secs },
+        }
     }
 
     /// Changes whenever a key may have died.

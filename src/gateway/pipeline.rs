@@ -43,6 +43,7 @@ impl Worker {
         let settings = self.gateway().settings();
         let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
         let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
+        let ip = client.ip;
         let visit = Visit { worker: self, peer, settings: &settings, client, key: OnceCell::new() };
         let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
         match answer {
@@ -53,6 +54,7 @@ impl Worker {
                 response
             }
             Err(refusal) => {
+                let refusal = self.gateway().throttled(ip, refusal);
                 if let Some(trail) = notes {
                     trail.refused(&refusal);
                 }

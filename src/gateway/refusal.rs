@@ -41,6 +41,14 @@ pub enum Refusal {
     /// The key died while its request waited for the upstream.
     #[error("{0} while the request ran")]
     KeyDied(Cause),
+    /// Too many credentials of this client's address were no good; the one of this request is another of them.
+    #[error("too many failures from this address, the last: {refused}")]
+    Guessing {
+        /// What it would have been.
+        refused: Box<Refusal>,
+        /// When one more may fail.
+        retry_after_secs: u64,
+    },
     /// No session with the upstream.
     #[error("{0}")]
     Session(#[from] SessionError),
@@ -105,6 +113,9 @@ impl Refusal {
             Self::NoKey | Self::ForeignCredential(_) | Self::Malformed(..) | Self::UnknownKey(_) | Self::Denied(..) | Self::KeyDied(_) => {
                 INVALID_KEY
             }
+            Self::Guessing { .. } => {
+                public!(TOO_MANY_REQUESTS, "too_many_failures", "Too many failures from this address; try again later.")
+            }
             Self::Session(error) => session(error),
             Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
@@ -124,7 +135,9 @@ impl Refusal {
     /// Seconds for `Retry-After`, where trying again makes sense.
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
-            Self::Session(SessionError::Waiting { retry_after_secs, .. }) => Some(*retry_after_secs),
+            Self::Guessing { retry_after_secs, .. } | Self::Session(SessionError::Waiting { retry_after_secs, .. }) => {
+                Some(*retry_after_secs)
+            }
             Self::SessionRenewed => Some(1),
             Self::Session(_) | Self::SessionRefused => Some(30),
             Self::Connect(_) | Self::BrokenOff(_) | Self::ClosedAtOnce | Self::NoAnswer(_) => Some(5),
@@ -147,6 +160,7 @@ impl Refusal {
             Self::Denied(Denied::Expired, _) => "expired-key",
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
             Self::KeyDied(cause) => cause.as_str(),
+            Self::Guessing { .. } => "too-many-failures",
             Self::Session(SessionError::Broken(_)) => "account-broken",
             Self::Session(SessionError::Waiting { .. }) => "account-waiting",
             Self::Session(SessionError::Unreachable(_)) => "upstream-unreachable",
@@ -169,7 +183,18 @@ impl Refusal {
             Self::ForeignCredential(carrier) | Self::Malformed(_, carrier) | Self::UnknownKey(carrier) | Self::Denied(_, carrier) => {
                 Some(*carrier)
             }
+            Self::Guessing { refused, .. } => refused.carrier(),
             _ => None,
+        }
+    }
+
+    /// Whether it says that a guess at a key was wrong. A request without any credential guesses nothing, and neither does one with a
+    /// token of the upstream's own.
+    pub const fn is_wrong_guess(&self) -> bool {
+        match self {
+            Self::Malformed(..) | Self::UnknownKey(_) => true,
+            Self::Denied(denied, _) => matches!(denied, Denied::Disabled | Denied::Expired | Denied::OtherUpstream),
+            _ => false,
         }
     }
 

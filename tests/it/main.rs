@@ -17,6 +17,7 @@ mod config;
 mod crash;
 mod daemon;
 mod forwarding;
+mod guessing;
 mod http2;
 mod leaks;
 mod lifecycle;
