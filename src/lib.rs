@@ -25,6 +25,7 @@
 //! | [`keys`] | the key's text, its stored form, the index in memory |
 //! | [`lifeline`] | tells what runs on a key that the key has died |
 //! | [`policy`] | what a known key may do; makes permits |
+//! | [`scrub`] | takes upstream credentials out of answers, as text |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, bodies, tunnels |
@@ -39,7 +40,7 @@
 //! | [`app`] | the program put together |
 //!
 //! # Who may depend on whom
-//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
+//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
 //! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `admin`, `demo`, `app`, `cli`.
 //!
@@ -74,6 +75,7 @@ pub mod lifeline;
 pub mod policy;
 pub mod redact;
 pub mod registry;
+pub mod scrub;
 pub mod secret;
 pub mod server;
 pub mod store;

@@ -12,7 +12,7 @@ const MAX_TEST_LINES: usize = 600;
 const RULES: &[(&[&str], &[&str])] = &[
     // L0 and L1 are pure.
     (
-        &["secret.rs", "clock.rs", "redact.rs", "lifeline.rs", "target/", "keys/", "carrier/", "policy/", "upstream/dialect/"],
+        &["secret.rs", "clock.rs", "redact.rs", "lifeline.rs", "target/", "keys/", "carrier/", "policy/", "scrub/", "upstream/dialect/"],
         &["tokio::", "tokio_util::", "tokio_rustls::", "hyper::", "hyper_util::", "redb::", "tracing::", "std::fs", "std::net::Tcp"],
     ),
     (&["secret.rs", "clock.rs"], &["crate::"]),
@@ -21,6 +21,18 @@ const RULES: &[(&[&str], &[&str])] = &[
     // Carriers and placements are different axes.
     (&["carrier/"], &["crate::upstream", "crate::gateway", "crate::forward", "crate::policy", "crate::registry", "crate::store"]),
     (&["upstream/dialect/"], &["crate::carrier", "crate::gateway", "crate::forward", "crate::policy", "crate::registry", "crate::store"]),
+    (
+        &["scrub/"],
+        &[
+            "crate::upstream::session",
+            "crate::gateway",
+            "crate::forward",
+            "crate::policy",
+            "crate::registry",
+            "crate::store",
+            "crate::config",
+        ],
+    ),
     (&["target/"], &["crate::upstream", "crate::gateway", "crate::forward", "crate::policy", "crate::store", "crate::config"]),
     (&["keys/"], &["crate::upstream::session", "crate::gateway", "crate::forward", "crate::server", "crate::registry"]),
     // The request path never touches the store.

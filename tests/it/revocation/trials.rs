@@ -110,6 +110,7 @@ async fn a_thousand_keys_revoked_at_random_moments_are_dead_at_once_and_their_st
         account: scene.rig.account.id,
         expires_at: None,
         is_active: true,
+        scopes: Scopes::NONE,
         created_by: "test".to_owned(),
     };
     let mut keys: Vec<ApiKey> =
