@@ -4,6 +4,7 @@ pub mod body;
 pub mod forwarded;
 pub mod hop;
 pub mod rewrite;
+pub mod scrub;
 pub mod send;
 pub mod tunnel;
 pub mod upgrade;

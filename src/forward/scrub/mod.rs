@@ -1,0 +1,3 @@
+//! Which answer is scrubbed, and how.
+
+mod coding;
