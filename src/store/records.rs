@@ -53,6 +53,13 @@ pub struct SessionRecord {
     pub expires_at: Option<Timestamp>,
 }
 
+impl SessionRecord {
+    /// All credentials in it.
+    pub fn credentials(&self) -> impl Iterator<Item = &Secret<String>> {
+        std::iter::once(&self.token).chain(&self.refresh_token).chain(&self.other_secrets)
+    }
+}
+
 /// A text that opens media for as long as a key lives and the text is used: a media ticket, or an id that the upstream made.
 #[derive(Clone, Debug)]
 pub struct HandoutRecord {

@@ -18,6 +18,7 @@ use crate::store::{Store, StoreError};
 use crate::upstream::client::Upstream;
 use crate::upstream::session::account::{Account, Landing, Outcome, Place, ProbeFlight, Probed, Slot, SlotState};
 use crate::upstream::session::flight::Flight;
+use crate::upstream::session::known::Known;
 use crate::upstream::session::{AccountState, Session, SessionError, SessionId};
 use crate::upstream::{AccountId, Credential, UpstreamName};
 
@@ -50,6 +51,8 @@ pub(super) struct Core {
     pub(super) control: tokio::runtime::Handle,
     pub(super) upstreams: ArcSwap<HashMap<UpstreamName, Arc<Upstream>>>,
     pub(super) accounts: ArcSwap<FxHashMap<AccountId, Arc<Account>>>,
+    /// What no answer may hold.
+    pub(super) known: Known,
     /// Orders the commits of flights.
     pub(super) writer: tokio::sync::Mutex<()>,
     /// One counter for all sessions: a session that was dropped and made anew never repeats a generation.
@@ -79,15 +82,18 @@ impl Core {
                 account.slots.store(Arc::new(slots));
             }
         }
-        Ok(Self {
+        let core = Self {
             store,
             clock,
             control,
             upstreams: ArcSwap::from_pointee(upstreams),
             accounts: ArcSwap::from_pointee(accounts),
+            known: Known::default(),
             writer: tokio::sync::Mutex::new(()),
             generation: AtomicU64::new(newest),
-        })
+        };
+        core.know_now();
+        Ok(core)
     }
 
     pub(super) fn next_generation(&self) -> u64 {

@@ -152,6 +152,7 @@ impl Flight {
             expires_at: None,
         };
         let session = Arc::new(self.session(&record));
+        self.core.know().await;
         if !self.core.is_current(&self.place) {
             return Err(SessionError::NoAccount);
         }
@@ -257,6 +258,8 @@ impl Flight {
         }
         self.place.account.gate().succeed();
         let session = Arc::new(self.session(&record));
+        // The record is pending yet: that is enough to be known.
+        self.core.know().await;
         let mut state = self.place.slot.state();
         state.record = Some(record);
         state.pending = None;
@@ -274,6 +277,7 @@ impl Flight {
             generation: record.generation,
             headers: dialect.credential_headers(&record.token, &self.device),
             socket_query: dialect.socket_query(&record.token, &self.device),
+            own: record.credentials().cloned().collect(),
             token: record.token.clone(),
             renew_at: record.expires_at.map_or(Timestamp::NEVER, |_| record.obtained_at.plus(life / 5 * 4)),
             expires_at,

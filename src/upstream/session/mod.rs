@@ -9,6 +9,7 @@ mod account;
 mod core;
 mod flight;
 mod gate;
+mod known;
 mod persist;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use rustc_hash::FxHashMap;
 
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
+use crate::scrub::Secrets;
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
 use crate::store::{Store, StoreError};
@@ -65,6 +67,9 @@ pub struct Session {
     pub renew_at: Timestamp,
     /// When it dies, by our clock.
     pub expires_at: Timestamp,
+    /// All that the upstream gave with it: the token, the refresh token, what else the grant revealed. A client sees its own credential
+    /// in their place, or nothing.
+    pub own: Arc<[Secret<String>]>,
 }
 
 impl Session {
@@ -140,6 +145,7 @@ impl Sessions {
     /// Replaces the set of upstreams after a reload. Sessions stay, but for those with an upstream that is now of another kind.
     pub fn set_upstreams(&self, upstreams: HashMap<UpstreamName, Arc<Upstream>>) {
         let before = self.core.upstreams.swap(Arc::new(upstreams));
+        self.core.know_now();
         let now = self.core.upstreams.load();
         for account in self.accounts() {
             let kind = |all: &HashMap<UpstreamName, Arc<Upstream>>| all.get(&account.upstream).map(|upstream| upstream.kind);
@@ -174,6 +180,13 @@ impl Sessions {
             }
             _ => self.core.renew_account(record),
         }
+        self.core.know_now();
+    }
+
+    /// All credentials of an upstream that keygate knows, of whatever account: no lock. What any answer may hold is among them before
+    /// it is used for the first time.
+    pub fn secrets(&self, upstream: &Upstream) -> Arc<Secrets> {
+        self.core.known.of(upstream)
     }
 
     /// Forgets an account and its sessions, and ends them at the upstream in the background.
