@@ -57,7 +57,8 @@
 //! 4. A rotated refresh token is durable before the access token that came with it is used.
 //! 5. What takes rights away holds in memory before it is written; what gives rights is written first.
 //! 6. An upstream connection is reused only after a complete exchange, and only for the same session.
-//! 7. Every task is tracked: [`server::drain`] alone spawns on the cores.
+//! 7. What opens media without a key was handed out to one, and dies with it ([`handouts`]).
+//! 8. Every task is tracked: [`server::drain`] alone spawns on the cores.
 #![forbid(unsafe_code)]
 
 pub mod admin;

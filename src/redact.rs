@@ -149,9 +149,13 @@ fn print(f: &mut fmt::Formatter<'_>, text: &str, room: &mut usize) -> fmt::Resul
     Ok(())
 }
 
-/// Prints the path of a request target and never its query: `?…` says that there was one.
+/// Prints the path of a request target and never its query: `?…` says that there was one. Of an id that opens media by itself
+/// (`/hls/<id>/…`, `/public/session/<id>/…`) nothing is printed.
 #[derive(Clone, Copy)]
 pub struct LoggedPath<'a>(pub &'a str);
+
+/// Segments after which such an id stands. Lower case.
+const BEFORE_IDS: [&str; 2] = ["hls", "session"];
 
 impl fmt::Debug for LoggedPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,11 +165,36 @@ impl fmt::Debug for LoggedPath<'_> {
 
 impl fmt::Display for LoggedPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_once('?') {
-            Some((path, _)) => write!(f, "{}?…", Redacted(path)),
-            None => Redacted(self.0).fmt(f),
+        let (path, query) = self.0.split_once('?').map_or((self.0, ""), |(path, _)| (path, "?…"));
+        match without_ids(path) {
+            Some(path) => Redacted(&path).fmt(f)?,
+            None => Redacted(path).fmt(f)?,
         }
+        f.write_str(query)
     }
+}
+
+/// The path with `***` in the place of such ids; `None`: there are none.
+fn without_ids(path: &str) -> Option<String> {
+    let is_before = |segment: &str| {
+        let is = |text: &str| BEFORE_IDS.iter().any(|before| text.eq_ignore_ascii_case(before));
+        if segment.contains('%') { is(&plain(segment)) } else { is(segment) }
+    };
+    if !path.split('/').any(is_before) {
+        return None;
+    }
+    let mut text = String::with_capacity(path.len());
+    let mut hides_next = false;
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            text.push('/');
+        }
+        let is_hidden = hides_next && !segment.is_empty();
+        text.push_str(if is_hidden { "***" } else { segment });
+        // Doubled slashes are merged before they are judged.
+        hides_next = is_before(segment) || (hides_next && segment.is_empty());
+    }
+    Some(text)
 }
 
 #[cfg(test)]
@@ -216,6 +245,22 @@ mod tests {
         assert_eq!(LoggedPath("/x/y?a=secret").to_string(), "/x/y?…");
         assert_eq!(LoggedPath("/x/y").to_string(), "/x/y");
         assert_eq!(LoggedPath("/x/kg_abc/y").to_string(), "/x/***");
+    }
+
+    #[test]
+    fn a_logged_path_never_shows_an_id_that_opens_media_by_itself() {
+        for (path, shown) in [
+            ("/hls/0bcd8d8f/output.m3u8", "/hls/***/output.m3u8"),
+            ("//audiobookshelf//HLS//0bcd8d8f/a.ts?x=0bcd8d8f", "//audiobookshelf//HLS//***/a.ts?…"),
+            ("/%68ls/0bcd8d8f/a.ts", "/%68ls/***/a.ts"),
+            ("/public/session/0bcd8d8f/track/1", "/public/session/***/track/1"),
+            ("/api/session/0bcd8d8f/close", "/api/session/***/close"),
+            ("/hls/hls/0bcd8d8f", "/hls/***/***"),
+            ("/hls", "/hls"),
+            ("/api/sessions/7", "/api/sessions/7"),
+        ] {
+            assert_eq!(LoggedPath(path).to_string(), shown, "{path}");
+        }
     }
 
     proptest! {

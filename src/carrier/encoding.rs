@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::keys::ApiKey;
 use crate::keys::key::KEY_LEN;
+use crate::keys::ticket::TICKET_LEN;
+use crate::keys::{ApiKey, Ticket};
 
 /// Decodes `%XX` once and `+` to a space; a broken percent sign stays as it is (as .NET's `WebUtility.UrlDecode` and Node's
 /// `querystring.unescape` have it). Borrowed when there is nothing to decode.
@@ -21,15 +22,16 @@ pub(crate) fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Whether a whole, well-formed key stands anywhere in the text, in plain letters or percent-encoded once. Allocates nothing.
+/// Whether a whole, well-formed key or media ticket stands anywhere in the text, in plain letters or percent-encoded once. Allocates
+/// nothing.
 pub(crate) fn holds_key(text: &[u8]) -> bool {
-    if text.len() < KEY_LEN {
+    if text.len() < TICKET_LEN {
         return false;
     }
-    // A key in plain letters begins with `kg_`, an encoded one has a percent sign. Nearly all texts have neither and are done here,
+    // A key in plain letters begins with `kg_`, a ticket with `kgt_`, an encoded one has a percent sign. Nearly all texts have neither and are done here,
     // in loops without branches.
     let encoded = text.iter().fold(false, |found, &byte| found | (byte == b'%'));
-    let plain = text.windows(3).fold(false, |found, at| found | ((at[0] == b'k') & (at[1] == b'g') & (at[2] == b'_')));
+    let plain = text.windows(3).fold(false, |found, at| found | ((at[0] == b'k') & (at[1] == b'g') & ((at[2] == b'_') | (at[2] == b't'))));
     if !encoded && !plain {
         return false;
     }
@@ -40,20 +42,26 @@ fn key_begins_at(text: &[u8], place: usize) -> bool {
     if !matches!(text.get(place), Some(b'k' | b'%')) {
         return false;
     }
-    let mut key = [0; KEY_LEN];
-    let mut place = place;
-    for (count, out) in key.iter_mut().enumerate() {
-        if place >= text.len() {
-            return false;
-        }
+    let mut decoded = [0; KEY_LEN];
+    let (mut place, mut length) = (place, 0);
+    while length < KEY_LEN && place < text.len() {
         let (byte, width) = decoded_byte(text, place);
-        if b"kg_".get(count).is_some_and(|&wanted| wanted != byte) {
+        let fits = match length {
+            0 => byte == b'k',
+            1 => byte == b'g',
+            2 => matches!(byte, b'_' | b't'),
+            _ => true,
+        };
+        if !fits {
             return false;
         }
-        *out = byte;
-        place += width;
+        decoded[length] = byte;
+        (length, place) = (length + 1, place + width);
     }
-    std::str::from_utf8(&key).is_ok_and(|key| ApiKey::parse(key).is_ok())
+    let is =
+        |length: usize, parses: fn(&str) -> bool| decoded.get(..length).and_then(|text| std::str::from_utf8(text).ok()).is_some_and(parses);
+    (length == KEY_LEN && is(KEY_LEN, |text| ApiKey::parse(text).is_ok()))
+        || (length >= TICKET_LEN && is(TICKET_LEN, |text| Ticket::parse(text).is_ok()))
 }
 
 /// The byte at `place`, which must be inside, and how many bytes of text stand for it.
@@ -91,6 +99,17 @@ mod tests {
         assert!(holds_key(encoded.as_bytes()));
         assert!(holds_key(key.expose().replace('_', "%5f").as_bytes()));
         assert!(!holds_key(&key.expose().as_bytes()[..KEY_LEN - 1]));
+    }
+
+    #[test]
+    fn a_ticket_is_found_as_a_key_is() {
+        let ticket = Ticket::generate().expect("random bytes");
+        let text = ticket.expose();
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for holds in [text.to_owned(), format!("a=1&x={text}&y"), format!("kgt_kg_{text}"), encoded, format!("{text}more")] {
+            assert!(holds_key(holds.as_bytes()), "{holds}");
+        }
+        assert!(!holds_key(&text.as_bytes()[..TICKET_LEN - 1]) && !holds_key(text.replace("kgt_", "kgs_").as_bytes()));
     }
 
     proptest! {

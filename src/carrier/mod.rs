@@ -110,8 +110,8 @@ pub enum CarrierError {
     /// The query hides a credential name from one of two ways of reading it.
     #[error("a query that could be read in two ways")]
     AmbiguousQuery,
-    /// A whole key stands in a query parameter that is no carrier: forwarding it would show it to the upstream.
-    #[error("a key in a query parameter that is no carrier")]
+    /// A whole key or ticket stands in a query parameter that is no carrier: forwarding it would show it to the upstream.
+    #[error("a key or a ticket in a query parameter that is no carrier")]
     Misplaced,
 }
 
@@ -127,7 +127,7 @@ pub fn take<'q>(headers: &mut HeaderMap, query: Option<&'q str>, token_query: bo
 /// Finds every known carrier in the headers and the query. `token_query`: whether `token` is a carrier (Audiobookshelf); it is to be
 /// removed for every kind.
 ///
-/// Headers whose name holds `_` or `.` (which some servers read as `-`) and headers that hold a whole key (a browser's `Referer`)
+/// Headers whose name holds `_` or `.` (which some servers read as `-`) and headers that hold a whole key or ticket (a browser's `Referer`)
 /// are to be removed as well.
 ///
 /// # Errors
@@ -142,7 +142,7 @@ pub fn read<'q>(headers: &HeaderMap, query: Option<&'q str>, token_query: bool) 
     Ok(Found { presented: credential.presented(), query, removal })
 }
 
-/// Whether a text (a path, a header value) holds a whole, well-formed key, in plain letters or percent-encoded once.
+/// Whether a text (a path, a header value) holds a whole, well-formed key or ticket, in plain letters or percent-encoded once.
 pub fn holds_key(text: &str) -> bool {
     encoding::holds_key(text.as_bytes())
 }

@@ -115,6 +115,10 @@ fn whatever_else_holds_a_key_is_removed_or_refused() {
     assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     assert_eq!(taken(&[], Some(&format!("q={k}"))), Err(CarrierError::Misplaced));
     assert_eq!(taken(&[], Some(&format!("{}=q", k.replace('_', "%5F")))), Err(CarrierError::Misplaced));
+    let ticket = Ticket::generate().expect("random bytes");
+    let mut map = headers(&[("referer", &format!("https://media.example.org/x?api_key={}", ticket.expose()))]);
+    assert!(take(&mut map, None, false).is_ok() && map.is_empty());
+    assert_eq!(taken(&[], Some(&format!("q={}", ticket.expose()))), Err(CarrierError::Misplaced));
     assert!(holds_key(&format!("/items/{k}")) && !holds_key("/items/kg_1"));
 }
 

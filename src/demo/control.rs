@@ -146,6 +146,11 @@ impl Control {
         self.ledger().create_api_key(user)
     }
 
+    /// The ids of Audiobookshelf's open play sessions.
+    pub fn open_playbacks(&self) -> Vec<String> {
+        self.ledger().playbacks.keys().cloned().collect()
+    }
+
     pub(super) fn count(&self, change: impl FnOnce(&mut Counters)) {
         change(&mut lock(&self.inner.counters));
     }

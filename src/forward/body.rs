@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use crate::gateway::trail::Trail;
+use crate::handouts::Learning;
 use crate::lifeline::Cause;
 use crate::policy::Admission;
 use crate::server::connection::Busy;
@@ -297,6 +298,13 @@ impl GatewayBody {
         Self { content: Content::Upstream(Box::new(metered)), busy: None }
     }
 
+    /// Shows the bytes of the upstream's body to somebody before they go on to the client.
+    pub fn watch(&mut self, learning: Box<Learning>) {
+        if let Content::Upstream(metered) = &mut self.content {
+            metered.learning = Some(learning);
+        }
+    }
+
     /// The connection counts as busy until the body is sent or dropped.
     pub(crate) fn until_sent(&mut self, busy: Busy) {
         if let Content::Upstream(metered) = &self.content
@@ -317,13 +325,14 @@ pub struct Metered {
     trail: Option<Box<Trail>>,
     bytes: u64,
     complete: bool,
+    learning: Option<Box<Learning>>,
     admission: Admission,
 }
 
 impl Metered {
     /// Wraps an answer's body.
     pub fn new(incoming: Incoming, lease: Option<Lease>, sent: Rc<Sent>, admission: Admission, trail: Option<Box<Trail>>) -> Self {
-        let mut metered = Self { incoming, lease, sent, trail, bytes: 0, complete: false, admission };
+        let mut metered = Self { incoming, lease, sent, trail, bytes: 0, complete: false, learning: None, admission };
         if metered.incoming.is_end_stream() {
             metered.end();
         }
@@ -383,6 +392,9 @@ impl Body for GatewayBody {
                             busy.answer_moved();
                         }
                         metered.bytes += data.len() as u64;
+                        if let Some(learning) = &mut metered.learning {
+                            learning.see(&data);
+                        }
                         if metered.incoming.is_end_stream() {
                             metered.end();
                         }

@@ -2,11 +2,13 @@
 
 mod cut;
 pub mod guessing;
+mod handed;
 pub mod inspect;
 pub mod pipeline;
 pub mod refusal;
 pub mod respond;
 pub mod routing;
+mod shares;
 pub mod trail;
 
 use std::net::IpAddr;

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HOST, ORIGIN, SET_COOKIE};
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -19,10 +19,12 @@ use crate::forward::send::{self, Exchange};
 use crate::forward::tunnel::{self, Tunnel};
 use crate::gateway::Worker;
 use crate::gateway::cut::unless_cut;
+use crate::gateway::handed::{self, Asked, TicketFault};
 use crate::gateway::inspect::{self, Head, Upgrade};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::respond;
 use crate::gateway::routing::{Settings, Site};
+use crate::gateway::shares::Cookies;
 use crate::gateway::trail::Trail;
 use crate::keys::ApiKey;
 use crate::keys::index::Verified;
@@ -99,11 +101,17 @@ impl Visit<'_> {
         }
 
         // 2. Every credential is taken out of the request.
+        let class = site.upstream.dialect().route(&head.method, &path);
+        let cookies = Cookies::on(class, &path);
+        let share_cookie = cookies.wanted(&head.headers);
         let taken = carrier::take(&mut head.headers, query, site.upstream.kind == Kind::Audiobookshelf)?;
+        if let Some(cookie) = share_cookie {
+            head.headers.insert(COOKIE, cookie);
+        }
 
         // 3. Who is it, and may it pass?
-        let class = site.upstream.dialect().route(&head.method, &path);
-        let admission = match self.judge(taken.presented, &site, class, notes)? {
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: taken.query.as_deref(), class };
+        let admission = match self.judge(taken.presented, &site, asked, notes)? {
             // A socket is never public, also where its path is (pyemby's is "/").
             Judged::Admitted(Admission::Open(_)) if websocket => return Err(Refusal::NoKey),
             Judged::Admitted(admission) => admission,
@@ -116,6 +124,9 @@ impl Visit<'_> {
             Admission::Open(_) => None,
         };
 
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class };
+        let handing = handed::handling(self.worker.gateway(), asked, &admission, &mut head.headers);
+
         // 5. The request in the upstream's form: nothing in it is the client's word about who it is.
         let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         let wanted = Wanted { uri: &uri, path: &path, query: taken.query, websocket: on_client.is_some() };
@@ -124,9 +135,15 @@ impl Visit<'_> {
             Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
 
         // 6. To the upstream and back.
-        let route = Route { visit: self, site: &site, path: &path, admission, session };
+        let route = Route { visit: self, site: &site, path: &path, admission, session, cookies };
         match on_client {
-            None => route.exchange(outbound, body, notes).await,
+            None => {
+                let answer = route.exchange(outbound, body, notes).await?;
+                Ok(match handing {
+                    None => answer,
+                    Some(handing) => handing.hear(answer),
+                })
+            }
             // Rare, and large: not a part of every connection's memory.
             Some(client) => Box::pin(route.upgrade(outbound, client, notes)).await,
         }
@@ -137,16 +154,25 @@ impl Visit<'_> {
     }
 
     /// Steps from a presented credential to an admission. Memory only.
-    fn judge(&self, presented: Presented, site: &Site, class: RouteClass, notes: &mut Notes) -> Result<Judged, Refusal> {
-        let (key, carrier) = match presented {
-            Presented::Key(key, carrier) => (key, carrier),
+    fn judge(&self, presented: Presented, site: &Site, asked: Asked<'_>, notes: &mut Notes) -> Result<Judged, Refusal> {
+        let (gateway, class) = (self.worker.gateway(), asked.class);
+        let (verified, proof) = match presented {
+            Presented::Key(key, carrier) => (self.find(&key).ok_or(Refusal::UnknownKey(carrier))?, Proof::Key(key, carrier)),
+            Presented::Ticket(ticket, carrier) => match handed::by_ticket(gateway, &ticket, asked) {
+                Ok(verified) => (verified, Proof::Ticket(ticket, carrier)),
+                Err(TicketFault::Unknown) => return Err(Refusal::UnknownTicket(carrier)),
+                Err(TicketFault::Elsewhere) => return Err(Refusal::TicketElsewhere(carrier)),
+            },
             Presented::Malformed(why, carrier) => return Err(Refusal::Malformed(why, carrier)),
-            Presented::Ticket(_, carrier) => return Err(Refusal::UnknownKey(carrier)),
-            Presented::Nothing => return without_key(class, site, Refusal::NoKey),
+            Presented::Nothing => match handed::by_capability(gateway, asked) {
+                Some(verified) => (verified, Proof::Capability),
+                None => return without_key(class, site, Refusal::NoKey),
+            },
             Presented::Foreign(carrier) => return without_key(class, site, Refusal::ForeignCredential(carrier)),
         };
-        let verified = self.find(&key).ok_or(Refusal::UnknownKey(carrier))?;
-        let permit = self.admit(verified, Proof::Key(key, carrier), site, class).map_err(|denied| Refusal::Denied(denied, carrier))?;
+        let carrier = proof.carrier();
+        let refusal = |denied| carrier.map_or(Refusal::NoKey, |carrier| Refusal::Denied(denied, carrier));
+        let permit = self.admit(verified, proof, site, class).map_err(refusal)?;
         if let Some(trail) = notes {
             trail.carrier = Some(permit.proof().as_str());
             trail.key = Some(permit.key().clone());
@@ -234,6 +260,7 @@ struct Route<'a> {
     path: &'a Path<'a>,
     admission: Admission,
     session: Option<Arc<Session>>,
+    cookies: Cookies,
 }
 
 impl Route<'_> {
@@ -269,7 +296,7 @@ impl Route<'_> {
                 }
             },
         }
-        Ok(respond_with(exchange, self.admission, notes.take()))
+        Ok(respond_with(exchange, self.admission, notes.take(), self.cookies))
     }
 
     async fn upgrade(mut self, mut outbound: Outbound, client: OnUpgrade, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
@@ -302,7 +329,7 @@ impl Route<'_> {
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
-            let mut answer = respond_with(exchange, self.admission, notes.take());
+            let mut answer = respond_with(exchange, self.admission, notes.take(), Cookies::Dropped);
             // What the client sends next may be frames of the socket that it hoped for.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(answer);
@@ -346,12 +373,11 @@ enum Opinion {
 }
 
 /// The upstream's answer for the client.
-fn respond_with(exchange: Exchange, admission: Admission, mut trail: Notes) -> Response<GatewayBody> {
+fn respond_with(exchange: Exchange, admission: Admission, mut trail: Notes, cookies: Cookies) -> Response<GatewayBody> {
     let Exchange { response, lease, sent } = exchange;
     let (mut head, incoming) = response.into_parts();
     hop::strip(&mut head.headers);
-    // Cookies are credentials of the upstream (`connect.sid`, `refresh_token`) and never come back through keygate.
-    head.headers.remove(SET_COOKIE);
+    cookies.strip(&mut head.headers);
     if let Some(trail) = &mut trail {
         trail.status = Some(head.status);
     }
@@ -364,5 +390,5 @@ fn respond_with(exchange: Exchange, admission: Admission, mut trail: Notes) -> R
 fn not_about_the_key(exchange: Exchange, admission: Admission, trail: Notes) -> Response<GatewayBody> {
     let mut exchange = exchange;
     *exchange.response.status_mut() = StatusCode::FORBIDDEN;
-    respond_with(exchange, admission, trail)
+    respond_with(exchange, admission, trail, Cookies::Dropped)
 }

@@ -35,6 +35,12 @@ pub enum Refusal {
     /// A well-formed key that nobody issued, or that was revoked.
     #[error("unknown or revoked key")]
     UnknownKey(Carrier),
+    /// A well-formed ticket that nobody was given, or that has died.
+    #[error("unknown, expired or dead media ticket")]
+    UnknownTicket(Carrier),
+    /// A ticket where tickets do not count.
+    #[error("a media ticket on a route that is not for media")]
+    TicketElsewhere(Carrier),
     /// A known key that may not pass.
     #[error("{0}")]
     Denied(Denied, Carrier),
@@ -110,12 +116,17 @@ impl Refusal {
             Self::Carrier(_) => {
                 public!(BAD_REQUEST, "ambiguous_credentials", "The request's credentials contradict each other or are ambiguous.")
             }
-            Self::NoKey | Self::ForeignCredential(_) | Self::Malformed(..) | Self::UnknownKey(_) | Self::Denied(..) | Self::KeyDied(_) => {
-                INVALID_KEY
-            }
             Self::Guessing { .. } => {
                 public!(TOO_MANY_REQUESTS, "too_many_failures", "Too many failures from this address; try again later.")
             }
+            Self::NoKey
+            | Self::ForeignCredential(_)
+            | Self::Malformed(..)
+            | Self::UnknownKey(_)
+            | Self::UnknownTicket(_)
+            | Self::TicketElsewhere(_)
+            | Self::Denied(..)
+            | Self::KeyDied(_) => INVALID_KEY,
             Self::Session(error) => session(error),
             Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
@@ -156,6 +167,8 @@ impl Refusal {
             Self::ForeignCredential(_) => "foreign-credential",
             Self::Malformed(..) => "malformed-key",
             Self::UnknownKey(_) => "unknown-key",
+            Self::UnknownTicket(_) => "unknown-ticket",
+            Self::TicketElsewhere(_) => "ticket-elsewhere",
             Self::Denied(Denied::Disabled, _) => "disabled-key",
             Self::Denied(Denied::Expired, _) => "expired-key",
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
@@ -180,10 +193,13 @@ impl Refusal {
     /// Where the credential was, if there was one.
     pub const fn carrier(&self) -> Option<Carrier> {
         match self {
-            Self::ForeignCredential(carrier) | Self::Malformed(_, carrier) | Self::UnknownKey(carrier) | Self::Denied(_, carrier) => {
-                Some(*carrier)
-            }
             Self::Guessing { refused, .. } => refused.carrier(),
+            Self::ForeignCredential(carrier)
+            | Self::Malformed(_, carrier)
+            | Self::UnknownKey(carrier)
+            | Self::UnknownTicket(carrier)
+            | Self::TicketElsewhere(carrier)
+            | Self::Denied(_, carrier) => Some(*carrier),
             _ => None,
         }
     }
@@ -192,7 +208,7 @@ impl Refusal {
     /// token of the upstream's own.
     pub const fn is_wrong_guess(&self) -> bool {
         match self {
-            Self::Malformed(..) | Self::UnknownKey(_) => true,
+            Self::Malformed(..) | Self::UnknownKey(_) | Self::UnknownTicket(_) => true,
             Self::Denied(denied, _) => matches!(denied, Denied::Disabled | Denied::Expired | Denied::OtherUpstream),
             _ => false,
         }

@@ -150,11 +150,12 @@ impl Store for RedbStore {
     fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(HANDOUTS)?;
-            let decode = |item: Result<(redb::AccessGuard<'_, &[u8; 32]>, redb::AccessGuard<'_, &[u8]>), _>| {
+            let mut records = Vec::new();
+            for item in table.iter()? {
                 let (digest, value) = item?;
-                Ok(handouts::decode(&self.sealer, *digest.value(), value.value())?)
-            };
-            table.iter()?.map(decode).collect()
+                records.push(handouts::decode(&self.sealer, *digest.value(), value.value())?);
+            }
+            Ok(records)
         })
     }
 

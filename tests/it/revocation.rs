@@ -13,7 +13,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use keygate::clock::{ManualClock, Timestamp};
-use keygate::keys::ApiKey;
+use keygate::keys::{ApiKey, Scopes};
 use keygate::registry::{KeyPatch, NewKey};
 use keygate::store::records::AccountRecord;
 use keygate::upstream::Kind;
@@ -54,7 +54,8 @@ impl Scene {
     fn key(&self) -> ApiKey {
         let expires_at = Some(self.now().plus(Duration::from_secs(3600)));
         let account = self.rig.account.id;
-        let new = NewKey { name: "mortal".to_owned(), account, expires_at, is_active: true, scopes: Scopes::NONE, created_by: "test".to_owned() };
+        let new =
+            NewKey { name: "mortal".to_owned(), account, expires_at, is_active: true, scopes: Scopes::NONE, created_by: "test".to_owned() };
         self.rig.keep().registry.create_key(new).expect("a key").key
     }
 

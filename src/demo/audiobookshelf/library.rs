@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::LOCATION;
+use http::header::{LOCATION, SET_COOKIE};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -71,6 +71,9 @@ pub(super) async fn route(server: &Arc<Server>, call: &mut Call, caller: &Caller
             let wishes = call.json().await.unwrap_or_default();
             answer::json(&open_session(server, book(id)?, caller, &wishes))
         }
+        ["session", id] if is_read && server.control.ledger().playbacks.contains_key(*id) => {
+            answer::json(&json!({"id": id, "userId": caller.id}))
+        }
         ["session", id, action @ ("sync" | "close")] if method == Method::POST => {
             call.sink(&server.control).await;
             end_or_sync(server, id, action)
@@ -118,6 +121,31 @@ pub(super) fn public_track(server: &Server, call: &Call, session: &str) -> Respo
     match books(server).into_iter().find(|book| book.id == item) {
         Some(book) => book.media.answer(&call.parts.method, &call.parts.headers, book.mime),
         None => not_found(),
+    }
+}
+
+/// A share of the first book, for everybody who has its slug; a visitor is known again by a cookie.
+pub(super) fn share(server: &Server, call: &Call, rest: &[&str]) -> Response<Body> {
+    let visitor = call.header("cookie").and_then(|line| line.split("; ").find_map(|pair| pair.strip_prefix("share_session_id=")));
+    match (call.parts.method.as_str(), rest) {
+        ("GET" | "HEAD", []) => {
+            let mut response = answer::json(&json!({"slug": "sines", "mediaItemType": "book", "playbackSession": {"id": random::uuid()}}));
+            answer::append(&mut response, SET_COOKIE, "connect.sid=s%3Aabc; Path=/; HttpOnly");
+            if visitor.is_none() {
+                answer::append(
+                    &mut response,
+                    SET_COOKIE,
+                    &format!("share_session_id={}; Max-Age=2592000; Path=/; HttpOnly", random::uuid()),
+                );
+            }
+            response
+        }
+        ("GET" | "HEAD", ["track", _]) if visitor.is_some() => {
+            let [book, _] = books(server);
+            book.media.answer(&call.parts.method, &call.parts.headers, book.mime)
+        }
+        ("PATCH", ["progress"]) if visitor.is_some() => answer::empty(StatusCode::NO_CONTENT),
+        _ => answer::text(StatusCode::NOT_FOUND, "text/html; charset=utf-8", "Share session not set"),
     }
 }
 

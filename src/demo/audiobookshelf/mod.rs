@@ -111,6 +111,8 @@ async fn public(server: &Arc<Server>, call: &mut Call, segments: &[&str]) -> Ans
         ("POST", ["logout"]) => auth::logout(server, call),
         ("GET" | "HEAD", ["hls", session, file]) => library::hls(server, call, session, file),
         ("GET" | "HEAD", ["public", "session", session, "track", _]) => library::public_track(server, call, session),
+        (_, ["public", "share", "sines", rest @ ..]) => library::share(server, call, rest),
+        ("GET" | "HEAD", ["feed", "sines"]) => answer::text(StatusCode::OK, "text/xml; charset=utf-8", "<rss version=\"2.0\"/>"),
         (_, ["socket.io"]) => socket::route(server, call).await?,
         _ => not_found(call),
     })

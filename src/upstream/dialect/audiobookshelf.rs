@@ -38,6 +38,8 @@ const SOCKET: &str = "/socket.io";
 const CAPABILITIES: &[&str] = &["/hls/{session}/*", "/public/session/{session}/track/{track}"];
 /// Share pages' data and feeds.
 const SHARES: &[&str] = &["/public/share/{slug}/**", "/feed/{slug}/**"];
+/// A visitor's progress, the one thing of a share that is written.
+const SHARE_PROGRESS: &str = "/public/share/{slug}/progress";
 /// Files of items.
 const MEDIA: &[&str] =
     &["/api/items/{id}/file/{ino}/**", "/api/items/{id}/ebook/**", "/api/items/{id}/download", "/api/libraries/{id}/download"];
@@ -233,6 +235,8 @@ impl Dialect for Audiobookshelf {
             RouteClass::Login
         } else if method == Method::POST && path.matches(BASE_PATHS, REFRESH) {
             RouteClass::Refresh
+        } else if method == Method::PATCH && path.matches(BASE_PATHS, SHARE_PROGRESS) {
+            RouteClass::Share
         } else if !reads {
             RouteClass::Keyed
         } else if is_any(path, BASE_PATHS, CAPABILITIES) {

@@ -1,0 +1,108 @@
+//! Requests that come with something handed out in the place of a key, and answers that hand something out.
+
+use std::sync::Arc;
+
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderValue, Method, Response};
+
+use crate::forward::body::GatewayBody;
+use crate::gateway::Gateway;
+use crate::handouts::{Handouts, Learning};
+use crate::keys::Ticket;
+use crate::keys::index::Verified;
+use crate::policy::{Admission, Permit, Proof};
+use crate::target::Path;
+use crate::upstream::UpstreamName;
+use crate::upstream::client::Upstream;
+use crate::upstream::dialect::RouteClass;
+use crate::upstream::dialect::capability::{self, Handling};
+
+/// What a request asks for, as far as handouts go.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) upstream: &'a Upstream,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a Path<'a>,
+    /// Without carriers.
+    pub(super) query: Option<&'a str>,
+    pub(super) class: RouteClass,
+}
+
+/// Why a ticket does not open what is asked for.
+pub(super) enum TicketFault {
+    /// Nobody was given it, or it has died.
+    Unknown,
+    /// It is one, but not for this route.
+    Elsewhere,
+}
+
+impl Asked<'_> {
+    fn is_reading(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+}
+
+/// The key that a ticket stands for: for reading media and pictures of its upstream, and nothing else.
+pub(super) fn by_ticket(gateway: &Gateway, ticket: &Ticket, asked: Asked<'_>) -> Result<Verified, TicketFault> {
+    let is_for_it = matches!(asked.class, RouteClass::Media(_) | RouteClass::Image | RouteClass::Capability);
+    if !is_for_it || !asked.is_reading() {
+        return Err(TicketFault::Elsewhere);
+    }
+    gateway.handouts.by_ticket(ticket, &asked.upstream.name).ok_or(TicketFault::Unknown)
+}
+
+/// The key that an id in the path or the query stands for, in a request without any credential.
+pub(super) fn by_capability(gateway: &Gateway, asked: Asked<'_>) -> Option<Verified> {
+    if !asked.is_reading() {
+        return None;
+    }
+    let by = capability::asked_by(asked.upstream.kind, asked.class, asked.path, asked.query)?;
+    gateway.handouts.by_capability(by.id, by.item, &asked.upstream.name)
+}
+
+/// What is to be done once the answer is there.
+pub(super) enum Handing {
+    Learn(Box<Learning>),
+    KeepGoing(Noted, Verified),
+    Forget(Noted),
+}
+
+/// An id in a request.
+pub(super) struct Noted {
+    handouts: Arc<Handouts>,
+    upstream: UpstreamName,
+    id: String,
+}
+
+/// Looks whether a request's answer will hand something out, or its success end something. Answers that are to be read are asked for
+/// without compression.
+pub(super) fn handling(gateway: &Gateway, asked: Asked<'_>, admission: &Admission, headers: &mut HeaderMap) -> Option<Handing> {
+    if asked.class != RouteClass::Keyed {
+        return None;
+    }
+    let key = admission.permit().filter(|permit| matches!(permit.proof(), Proof::Key(..))).map(Permit::key)?;
+    let noted = |id: &str| Noted { handouts: Arc::clone(&gateway.handouts), upstream: asked.upstream.name.clone(), id: id.to_owned() };
+    Some(match capability::handling(asked.upstream.kind, asked.method, asked.path)? {
+        Handling::HandsOut { field, item } => {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            let (handouts, upstream) = (Arc::clone(&gateway.handouts), asked.upstream.name.clone());
+            Handing::Learn(Box::new(Learning::new(handouts, field, item, key.clone(), upstream)))
+        }
+        Handling::Uses(id) => Handing::KeepGoing(noted(id), key.clone()),
+        Handling::Closes(id) => Handing::Forget(noted(id)),
+    })
+}
+
+impl Handing {
+    /// Does what is to be done, if the answer says that it worked.
+    pub(super) fn hear(self, mut answer: Response<GatewayBody>) -> Response<GatewayBody> {
+        if answer.status().is_success() {
+            match self {
+                Self::Learn(learning) => answer.body_mut().watch(learning),
+                Self::KeepGoing(Noted { handouts, upstream, id }, key) => handouts.keep_going(&id, &key, &upstream),
+                Self::Forget(Noted { handouts, upstream, id }) => handouts.forget(&id, &upstream),
+            }
+        }
+        answer
+    }
+}
