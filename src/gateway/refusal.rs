@@ -208,7 +208,7 @@ impl Refusal {
     /// token of the upstream's own.
     pub const fn is_wrong_guess(&self) -> bool {
         match self {
-            Self::Malformed(..) | Self::UnknownKey(_) | Self::UnknownTicket(_) => true,
+            Self::Malformed(..) | Self::UnknownKey(_) | Self::UnknownTicket(_) | Self::TicketElsewhere(_) => true,
             Self::Denied(denied, _) => matches!(denied, Denied::Disabled | Denied::Expired | Denied::OtherUpstream),
             _ => false,
         }

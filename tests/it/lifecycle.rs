@@ -113,8 +113,10 @@ async fn not_one_request_that_begins_after_a_revocation_passes() {
                 let mut after = 0;
                 while after < 20 {
                     let is_after = revoked.load(std::sync::atomic::Ordering::SeqCst);
-                    let status = client::get(address, "/api/me", &[("x-emby-token", &key)]).await.status;
-                    assert!(!is_after || status == 401, "{status}");
+                    // A request that ran when the key died may end without a whole answer. Many refusals are throttled at last.
+                    let answer = client::try_send(address, http::Method::GET, "/api/me", &[("x-emby-token", &key)], "").await;
+                    let status = answer.map_or(0, |answer| answer.status.as_u16());
+                    assert!(!is_after || [401, 429].contains(&status), "{status}");
                     after += u32::from(is_after);
                 }
             })

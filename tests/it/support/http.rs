@@ -42,6 +42,17 @@ pub(crate) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)
 
 /// A request over a connection of its own.
 pub(crate) async fn send(address: SocketAddr, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    try_send(address, method, path, headers, body).await.expect("an answer")
+}
+
+/// The same; an error when the connection ended before the answer did.
+pub(crate) async fn try_send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> hyper::Result<Answer> {
     let io = TokioIo::new(TcpStream::connect(address).await.expect("connected"));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("handshake");
     tokio::spawn(connection);
@@ -51,8 +62,8 @@ pub(crate) async fn send(address: SocketAddr, method: Method, path: &str, header
     }
     let request = request.body(Full::new(body.into())).expect("a request");
     let exchange = async {
-        let (head, body) = sender.send_request(request).await.expect("an answer").into_parts();
-        Answer { status: head.status, headers: head.headers, body: body.collect().await.expect("a whole body").to_bytes() }
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     };
     tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
 }
