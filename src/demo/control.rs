@@ -37,6 +37,8 @@ pub struct Faults {
     pub no_answer: bool,
     /// Jellyfin: the gateway is not among its known proxies, so that every client looks like the gateway.
     pub ignore_forwarded_for: bool,
+    /// Jellyfin: Quick Connect is switched off in its settings.
+    pub quick_connect_off: bool,
 }
 
 /// A handle on a running stand-in. Clones are handles on the same one.
@@ -149,6 +151,29 @@ impl Control {
     /// The ids of Audiobookshelf's open play sessions.
     pub fn open_playbacks(&self) -> Vec<String> {
         self.ledger().playbacks.keys().cloned().collect()
+    }
+
+    /// The names of the API keys that were made by `POST /api/api-keys` (Audiobookshelf) and are there still, with the name of the user of each.
+    pub fn made_api_keys(&self) -> Vec<(String, String)> {
+        let ledger = self.ledger();
+        let user = |id: &str| ledger.by_id(id).map(|account| account.name.clone()).unwrap_or_default();
+        ledger.book_keys.iter().map(|key| (key.name.clone(), user(&key.user))).collect()
+    }
+
+    /// Deletes all API keys that were made by `POST /api/api-keys`, as an administrator does in the web client.
+    pub fn delete_api_keys(&self) {
+        let mut ledger = self.ledger();
+        let tokens: Vec<_> = ledger.book_keys.drain(..).map(|key| key.token).collect();
+        for token in tokens {
+            ledger.kill(&token);
+        }
+    }
+
+    /// Gives a user the rights of an administrator, or takes them.
+    pub fn set_admin(&self, user: &str, is_admin: bool) {
+        if let Some(account) = self.ledger().by_name_mut(user) {
+            account.is_admin = is_admin;
+        }
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut Counters)) {

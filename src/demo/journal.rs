@@ -29,6 +29,8 @@ pub struct Counters {
     pub open_sockets: u64,
     /// Multipart bytes that were spooled before anybody asked who sends them.
     pub spooled_bytes: u64,
+    /// Sessions and API keys that were made by an administrator for a user.
+    pub minted: u64,
     /// Calls that would have restarted or shut the server down.
     pub restarts: u64,
 }

@@ -43,12 +43,36 @@ pub(super) struct Device {
     pub(super) version: String,
 }
 
+/// An API key of Audiobookshelf that was made over its routes.
+#[derive(Clone)]
+pub(super) struct BookKey {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) user: String,
+    pub(super) is_active: bool,
+    pub(super) created_by: String,
+    pub(super) token: String,
+}
+
+/// A request of Quick Connect.
+pub(super) struct QuickRequest {
+    pub(super) secret: String,
+    pub(super) code: String,
+    /// Who it was authorised for.
+    pub(super) user: Option<String>,
+    /// The device that asked.
+    pub(super) device: Device,
+    pub(super) made_at: Duration,
+}
+
 /// The state behind the routes.
 pub(super) struct Ledger {
     pub(super) kind: Kind,
     pub(super) accounts: Vec<Account>,
     pub(super) sessions: Vec<BookSession>,
     pub(super) devices: Vec<Device>,
+    pub(super) book_keys: Vec<BookKey>,
+    pub(super) quick_requests: Vec<QuickRequest>,
     /// Access tokens and API keys in the shape of access tokens that were handed out, and dead ones among them.
     access: HashMap<String, String>,
     killed: HashSet<String>,
@@ -92,6 +116,8 @@ impl Ledger {
             accounts,
             sessions: Vec::new(),
             devices: Vec::new(),
+            book_keys: Vec::new(),
+            quick_requests: Vec::new(),
             access: HashMap::new(),
             killed: HashSet::new(),
             all,
@@ -145,10 +171,16 @@ impl Ledger {
     /// The user behind a bearer of Audiobookshelf: an access token, an API key, or the permanent token.
     pub(super) fn bearer(&self, token: &str) -> Option<&Account> {
         let claims = self.claims(token).ok()?;
-        if claims["type"] == "refresh" {
+        let is_off = |key: &BookKey| key.token == token && !key.is_active;
+        if claims["type"] == "refresh" || self.book_keys.iter().any(is_off) {
             return None;
         }
         self.by_id(claims["userId"].as_str()?).filter(|account| account.is_active)
+    }
+
+    /// Keeps a secret that is no token among those that must not be found anywhere.
+    pub(super) fn remember(&mut self, secret: &str) {
+        self.all.push(secret.to_owned());
     }
 
     /// Adds a device of Emby or Jellyfin with a new token.

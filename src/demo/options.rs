@@ -50,6 +50,8 @@ pub struct Options {
     pub lockout: Option<u32>,
     /// Jellyfin: `false` is version 12 (`Authorization: MediaBrowser` and `ApiKey` only, no `/emby` prefix), `true` is 10.x.
     pub legacy_authorization: bool,
+    /// Jellyfin: whether an administrator may authorise Quick Connect for another user (10.9); before, only ever for the caller.
+    pub quick_connect_for_others: bool,
     /// Audiobookshelf: the prefix under which all routes exist as well. Jellyfin and Emby: the only place where they exist. May be empty.
     pub base_path: String,
     /// How long an idle connection is kept (Node: 5 s).
@@ -71,6 +73,7 @@ impl Default for Options {
             login_limit: Some((40, Duration::from_secs(600))),
             lockout: None,
             legacy_authorization: false,
+            quick_connect_for_others: true,
             base_path: String::new(),
             keep_alive: Duration::from_secs(5),
             large_file_bytes: 50 << 20,

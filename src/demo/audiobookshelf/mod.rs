@@ -1,5 +1,6 @@
 //! Audiobookshelf 2.36: its loose routing, its two carriers, its routes.
 
+mod api_keys;
 mod auth;
 mod library;
 mod socket;
@@ -138,9 +139,9 @@ async fn api(server: &Arc<Server>, call: &mut Call, rest: &[&str], spooled: Opti
     Some(match (method.as_str(), names.as_slice()) {
         ("POST", ["authorize"]) => auth::authorize(server, &caller),
         ("GET" | "HEAD", ["me"]) => auth::me(server, &caller),
-        ("GET" | "HEAD", ["users"] | ["api-keys"] | ["backups"]) if !caller.is_admin => forbidden(),
+        (_, ["api-keys", ..]) | ("GET" | "HEAD", ["users"] | ["backups"]) if !caller.is_admin => forbidden(),
         ("GET" | "HEAD", ["users"]) => auth::users(server),
-        ("GET" | "HEAD", ["api-keys"]) => answer::json(&json!({"apiKeys": []})),
+        (_, ["api-keys", ..]) => api_keys::route(server, call, &caller, rest).await,
         ("POST", ["upload"]) => return upload(server, call, &caller, spooled).await,
         _ => match library::route(server, call, &caller, &names).await {
             Some(response) => response,

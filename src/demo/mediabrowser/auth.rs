@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::identity::Judged;
 use super::library::id;
-use super::{Visit, library};
+use super::{Visit, library, quick_connect};
 use crate::demo::answer;
 use crate::demo::body::Body;
 use crate::demo::call::Call;
@@ -45,22 +45,33 @@ fn log_in(visit: &Visit<'_>, name: &str, password: &str) -> Response<Body> {
         }
     };
     server.control.count(|counters| counters.logins += 1);
-    let device_id = identity.device_id.clone().unwrap_or_default();
-    let token = take_over_device(&mut ledger, &user, &device_id);
-    let device = Device {
-        token: token.clone(),
-        user: user.clone(),
-        client: identity.client.clone().unwrap_or_default(),
-        name: identity.device.clone().unwrap_or_default(),
-        device_id,
-        version: identity.version.clone().unwrap_or_default(),
-    };
-    if !ledger.devices.iter().any(|known| known.token == token) {
+    let device = device_of(visit, &user);
+    let_in(server, &mut ledger, device)
+}
+
+/// The device that a request comes from, for a user; without a token yet.
+pub(super) fn device_of(visit: &Visit<'_>, user: &str) -> Device {
+    let field = |field: &Option<String>| field.clone().unwrap_or_default();
+    let identity = &visit.identity;
+    Device {
+        token: String::new(),
+        user: user.to_owned(),
+        client: field(&identity.client),
+        name: field(&identity.device),
+        device_id: field(&identity.device_id),
+        version: field(&identity.version),
+    }
+}
+
+/// A session for a device: the answer of every kind of login.
+pub(super) fn let_in(server: &Server, ledger: &mut Ledger, mut device: Device) -> Response<Body> {
+    device.token = take_over_device(ledger, &device.user, &device.device_id);
+    if !ledger.devices.iter().any(|known| known.token == device.token) {
         ledger.add_device(device.clone());
     }
     answer::json(&json!({
-        "User": ledger.by_id(&user).map(|account| describe(server, account)), "SessionInfo": session(server, &ledger, &device),
-        "AccessToken": token, "ServerId": server.server_id
+        "User": ledger.by_id(&device.user).map(|account| describe(server, account)), "SessionInfo": session(server, ledger, &device),
+        "AccessToken": device.token, "ServerId": server.server_id
     }))
 }
 
@@ -113,6 +124,7 @@ pub(super) async fn route(visit: &Visit<'_>, call: &mut Call) -> Option<Response
             call.sink(&server.control).await;
             answer::empty(StatusCode::NO_CONTENT)
         }
+        ("POST", ["quickconnect", "authorize"]) => return quick_connect::authorize(visit, call),
         ("GET", ["devices"]) => answer::json(&devices(server)),
         ("GET", ["auth", "keys"]) => answer::json(&keys(server)),
         ("POST", ["auth", "keys"]) => create_key(server, call),

@@ -4,6 +4,7 @@ mod auth;
 mod identity;
 mod library;
 mod playback;
+mod quick_connect;
 mod socket;
 
 use std::sync::Arc;
@@ -91,7 +92,9 @@ async fn open(visit: &Visit<'_>, call: &mut Call) -> Option<Response<Body>> {
         ["users", "public"] if is_read => Some(answer::json(&serde_json::json!([]))),
         ["users", "authenticatebyname"] if call.parts.method == Method::POST => Some(auth::login(visit, call).await),
         ["branding", "configuration"] if is_read => Some(answer::json(&serde_json::json!({"SplashscreenEnabled": false}))),
-        ["quickconnect", "enabled"] if is_read => Some(answer::json(&serde_json::json!(false))),
+        ["quickconnect", "enabled"] if is_read => Some(quick_connect::enabled(visit)),
+        ["quickconnect", "initiate"] if call.parts.method == Method::POST => quick_connect::initiate(visit),
+        ["users", "authenticatewithquickconnect"] if call.parts.method == Method::POST => quick_connect::redeem(visit, call).await,
         // Anybody whose address looks local may restart the server, and behind a proxy everybody is local.
         ["system", "restart"] | ["system", "shutdown"] if call.parts.method == Method::POST => {
             visit.server.control.count(|counters| counters.restarts += 1);
