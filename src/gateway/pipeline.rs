@@ -172,10 +172,14 @@ impl Visit<'_> {
         };
         let carrier = proof.carrier();
         let refusal = |denied| carrier.map_or(Refusal::NoKey, |carrier| Refusal::Denied(denied, carrier));
+        if let Some(trail) = notes {
+            trail.carrier = Some(proof.as_str());
+            trail.key = Some(verified.clone());
+        }
+        // To log in with a key elsewhere than in the form would end in a token of the server's own.
+        let class = if class == RouteClass::Login { RouteClass::Restricted } else { class };
         let permit = self.admit(verified, proof, site, class).map_err(refusal)?;
         if let Some(trail) = notes {
-            trail.carrier = Some(permit.proof().as_str());
-            trail.key = Some(permit.key().clone());
             trail.account = Some(Arc::clone(permit.account()));
         }
         // The session is shared, so a logout must not end it.

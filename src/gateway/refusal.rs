@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::carrier::{Carrier, CarrierError};
 use crate::forward::rewrite::TooLong;
 use crate::gateway::inspect::Refused;
-use crate::keys::MalformedKey;
+use crate::keys::{MalformedKey, Scope};
 use crate::lifeline::Cause;
 use crate::policy::Denied;
 use crate::upstream::client::ConnectError;
@@ -119,6 +119,9 @@ impl Refusal {
             Self::Guessing { .. } => {
                 public!(TOO_MANY_REQUESTS, "too_many_failures", "Too many failures from this address; try again later.")
             }
+            Self::Denied(Denied::MissingScope(Scope::Admin), _) => {
+                public!(FORBIDDEN, "missing_scope", "This needs an API key with the scope admin.")
+            }
             Self::NoKey
             | Self::ForeignCredential(_)
             | Self::Malformed(..)
@@ -156,6 +159,14 @@ impl Refusal {
         }
     }
 
+    /// The scope that the key would need.
+    pub const fn missing_scope(&self) -> Option<Scope> {
+        match self {
+            Self::Denied(Denied::MissingScope(scope), _) => Some(*scope),
+            _ => None,
+        }
+    }
+
     /// A short label for logs and metrics.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -174,6 +185,7 @@ impl Refusal {
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
             Self::KeyDied(cause) => cause.as_str(),
             Self::Guessing { .. } => "too-many-failures",
+            Self::Denied(Denied::MissingScope(_), _) => "missing-scope",
             Self::Session(SessionError::Broken(_)) => "account-broken",
             Self::Session(SessionError::Waiting { .. }) => "account-waiting",
             Self::Session(SessionError::Unreachable(_)) => "upstream-unreachable",

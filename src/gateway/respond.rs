@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
+use crate::keys::Scope;
 use crate::upstream::dialect::OwnAnswer;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -31,6 +32,9 @@ pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
         }
         _ => {}
     }
+    if let Some(scope) = refusal.missing_scope() {
+        headers.insert(WWW_AUTHENTICATE, insufficient_scope(scope));
+    }
     if let Some(seconds) = refusal.retry_after_secs() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -38,6 +42,13 @@ pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// RFC 6750, section 3.1.
+const fn insufficient_scope(scope: Scope) -> HeaderValue {
+    match scope {
+        Scope::Admin => HeaderValue::from_static(r#"Bearer realm="keygate", error="insufficient_scope", scope="admin""#),
+    }
 }
 
 /// What keygate answers in the upstream's place.

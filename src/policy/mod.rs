@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::carrier::Carrier;
 use crate::clock::Timestamp;
+use crate::keys::Scope;
 use crate::keys::index::Verified;
 use crate::keys::{ApiKey, Ticket};
 use crate::lifeline::{Lifeline, Lifelines};
@@ -109,6 +110,9 @@ pub enum Denied {
     /// Its account is not of this upstream, or is gone: for this upstream the key is an unknown one.
     #[error("the key belongs to another upstream")]
     OtherUpstream,
+    /// It lacks the scope that the route asks for.
+    #[error("the key lacks the scope {0}")]
+    MissingScope(Scope),
 }
 
 /// What a request is judged by beside its key.
@@ -120,6 +124,25 @@ pub struct Wanted<'a> {
     pub class: RouteClass,
     /// The time.
     pub now: Timestamp,
+}
+
+/// The scope without which a key may not pass on a route, if there is one.
+pub const fn scope_for(route: RouteClass) -> Option<Scope> {
+    match route {
+        RouteClass::Restricted => Some(Scope::Admin),
+        RouteClass::Identity
+        | RouteClass::Answered(_)
+        | RouteClass::Login
+        | RouteClass::Refresh
+        | RouteClass::Logout
+        | RouteClass::Socket
+        | RouteClass::Image
+        | RouteClass::WebUi
+        | RouteClass::Share
+        | RouteClass::Capability
+        | RouteClass::Media(_)
+        | RouteClass::Keyed => None,
+    }
 }
 
 /// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of `lifelines` until it ends.
@@ -139,13 +162,12 @@ pub fn admit(
     if verified.expires_at() <= wanted.now {
         return Err(Denied::Expired);
     }
-    match account {
-        Some(account) if account.upstream == *wanted.upstream => {
-            let lifeline = lifelines.begin(&verified);
-            Ok(Permit { verified, proof, account, lifeline })
-        }
-        _ => Err(Denied::OtherUpstream),
+    let account = account.filter(|account| account.upstream == *wanted.upstream).ok_or(Denied::OtherUpstream)?;
+    if let Some(scope) = scope_for(wanted.class).filter(|&scope| !verified.scopes().contains(scope)) {
+        return Err(Denied::MissingScope(scope));
     }
+    let lifeline = lifelines.begin(&verified);
+    Ok(Permit { verified, proof, account, lifeline })
 }
 
 /// What may pass without a key.
