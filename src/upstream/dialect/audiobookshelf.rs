@@ -2,6 +2,7 @@
 //!
 //! Sources: `server/Auth.js`, `server/auth/TokenManager.js`, `server/auth/LocalAuthStrategy.js`, `server/Server.js` of 2.36.0.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -13,8 +14,9 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
-use crate::upstream::dialect::reading::{credential, is_any, json, plain, post_json, sensitive, unavailable};
-use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Media, RouteClass, TokenState, Verdict};
+use crate::upstream::dialect::reading::{credential, json, plain, post_json, sensitive, unavailable};
+use crate::upstream::dialect::routes::{self, Habits, Tree};
+use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Route, RouteClass, TokenState, Verdict};
 
 const KIND: Kind = Kind::Audiobookshelf;
 /// The server takes it off by itself.
@@ -28,58 +30,8 @@ const REFRESH_HEADER: HeaderName = HeaderName::from_static("x-refresh-token");
 /// Must be exactly `true`, else the refresh token comes as a cookie only.
 const RETURN_TOKENS: HeaderName = HeaderName::from_static("x-return-tokens");
 
-/// Public facts (`server/Server.js`): read by every app before its login.
-const IDENTITY: &[&str] = &["/status", "/ping", "/healthcheck"];
-/// Pictures that the server shows to everybody.
-const IMAGES: &[&str] = &["/api/items/{id}/cover", "/api/authors/{id}/image"];
-/// Engine.IO.
-const SOCKET: &str = "/socket.io";
-/// Media below the id of a play session (`server/routers/HlsRouter.js`, `PublicRouter.js`).
-const CAPABILITIES: &[&str] = &["/hls/{session}/*", "/public/session/{session}/track/{track}"];
-/// Share pages' data and feeds.
-const SHARES: &[&str] = &["/public/share/{slug}/**", "/feed/{slug}/**"];
-/// A visitor's progress, the one thing of a share that is written.
-const SHARE_PROGRESS: &str = "/public/share/{slug}/progress";
-/// Files of items.
-const MEDIA: &[&str] =
-    &["/api/items/{id}/file/{ino}/**", "/api/items/{id}/ebook/**", "/api/items/{id}/download", "/api/libraries/{id}/download"];
-/// The web client: its pages (`dyanimicRoutes` of `server/Server.js`) and static files.
-const WEB_UI: &[&str] = &[
-    "/",
-    "/login",
-    "/account",
-    "/batch/**",
-    "/upload",
-    "/oops",
-    "/audiobook/**",
-    "/author/**",
-    "/collection/**",
-    "/config/**",
-    "/item/**",
-    "/library/**",
-    "/playlist/**",
-    "/share/{slug}",
-    "/_nuxt/**",
-    "/client/**",
-    "/fonts/**",
-    "/images/**",
-    "/libarchive/**",
-    "/libs/**",
-    "/textures/**",
-    "/200.html",
-    "/index.html",
-    "/book_placeholder.jpg",
-    "/favicon.ico",
-    "/icon.svg",
-    "/icon48.png",
-    "/icon64.png",
-    "/icon192.png",
-    "/ios_icon.png",
-    "/Logo.png",
-    "/robots.txt",
-    "/sw.js",
-    "/manifest.json",
-];
+static ROUTES: LazyLock<Tree> =
+    LazyLock::new(|| Tree::new(routes::audiobookshelf::ROUTES, Habits { base_paths: BASE_PATHS, endings: &[] }));
 
 /// Audiobookshelf.
 #[derive(Debug)]
@@ -226,34 +178,11 @@ impl Dialect for Audiobookshelf {
     }
 
     fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {
-        let reads = method == Method::GET || method == Method::HEAD;
-        if path.matches(BASE_PATHS, SOCKET) {
-            RouteClass::Socket
-        } else if method == Method::POST && path.matches(BASE_PATHS, LOGOUT) {
-            RouteClass::Logout
-        } else if method == Method::POST && path.matches(BASE_PATHS, LOGIN) {
-            RouteClass::Login
-        } else if method == Method::POST && path.matches(BASE_PATHS, REFRESH) {
-            RouteClass::Refresh
-        } else if method == Method::PATCH && path.matches(BASE_PATHS, SHARE_PROGRESS) {
-            RouteClass::Share
-        } else if !reads {
-            RouteClass::Keyed
-        } else if is_any(path, BASE_PATHS, CAPABILITIES) {
-            RouteClass::Capability
-        } else if is_any(path, BASE_PATHS, SHARES) {
-            RouteClass::Share
-        } else if is_any(path, BASE_PATHS, MEDIA) {
-            RouteClass::Media(Media::Bytes)
-        } else if is_any(path, BASE_PATHS, IDENTITY) {
-            RouteClass::Identity
-        } else if is_any(path, BASE_PATHS, IMAGES) {
-            RouteClass::Image
-        } else if is_any(path, BASE_PATHS, WEB_UI) {
-            RouteClass::WebUi
-        } else {
-            RouteClass::Keyed
-        }
+        ROUTES.find(method, path).unwrap_or(RouteClass::Keyed)
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        routes::audiobookshelf::ROUTES
     }
 
     fn base_paths(&self) -> &'static [&'static str] {

@@ -9,7 +9,9 @@ use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::dialect::reading::{credential, plain};
-use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, RouteClass, TokenState, Verdict, mediabrowser};
+use crate::upstream::dialect::{
+    Answer, Call, Device, Dialect, Grant, GrantError, Route, RouteClass, TokenState, Verdict, mediabrowser, routes,
+};
 
 const KIND: Kind = Kind::Jellyfin;
 
@@ -81,6 +83,10 @@ impl Dialect for Jellyfin {
 
     fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {
         mediabrowser::route(method, path)
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        routes::mediabrowser::ROUTES
     }
 
     fn base_paths(&self) -> &'static [&'static str] {

@@ -3,6 +3,8 @@
 //! Sources: Jellyfin `AuthorizationContext.cs`, `SessionManager.cs`, `ExceptionMiddleware.cs`, `AuthService.cs` of 10.8 to 12; Emby
 //! 3.5.2 `HttpServer/Security/AuthorizationContext.cs`, `HttpListenerHost.cs`; Emby SDK 4.8 for what is closed.
 
+use std::sync::LazyLock;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, StatusCode};
 use serde::Deserialize;
@@ -11,8 +13,9 @@ use serde_json::json;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
-use crate::upstream::dialect::reading::{VERSION, is_any, json, post_json, unavailable};
-use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, Media, OwnAnswer, RouteClass, TokenState};
+use crate::upstream::dialect::reading::{VERSION, json, post_json, unavailable};
+use crate::upstream::dialect::routes::{self, Habits, Tree};
+use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, RouteClass, TokenState};
 
 /// Emby serves everything there too; Jellyfin up to 10.11 takes them off, Jellyfin 12 no longer.
 pub(super) const BASE_PATHS: &[&str] = &["emby", "mediabrowser"];
@@ -21,39 +24,12 @@ pub(super) const LOGIN: &str = "/Users/AuthenticateByName";
 /// Ends the token that it comes with.
 pub(super) const LOGOUT: &str = "/Sessions/Logout";
 
-/// Public facts, for GET and HEAD.
-const IDENTITY: &[&str] = &["/System/Info/Public", "/System/Ping", "/health", "/GetUtcTime", "/Branding/**"];
-/// Pictures: `…/Images/{type}` of everything that has some.
-const IMAGES: &[&str] = &[
-    "/Items/{id}/Images/{type}/**",
-    "/Artists/{name}/Images/{type}/**",
-    "/Genres/{name}/Images/{type}/**",
-    "/GameGenres/{name}/Images/{type}/**",
-    "/MusicGenres/{name}/Images/{type}/**",
-    "/Persons/{name}/Images/{type}/**",
-    "/Studios/{name}/Images/{type}/**",
-    "/Users/{id}/Images/{type}/**",
-    "/UserImage",
-    "/Images/General/{name}/{type}",
-    "/Images/Ratings/{theme}/{name}",
-    "/Images/MediaInfo/{theme}/{name}",
-    "/Plugins/{id}/{version}/Image",
-];
-/// What players fetch: streams, segments, attachments, tiles, files.
-const MEDIA: &[&str] = &[
-    "/Videos/{id}/*",
-    "/Audio/{id}/*",
-    "/LiveTv/LiveRecordings/{id}/stream",
-    "/LiveTv/LiveStreamFiles/{id}/{file}",
-    "/Items/{id}/Download",
-    "/Items/{id}/File",
-];
-/// Where playlists and subtitles stand.
-const TEXT_MEDIA: &[&str] = &["/Videos/{id}/*", "/Audio/{id}/*"];
-/// Pages of plugins below `/web`, which the server gives to everybody: they show what is installed and configured.
-const PLUGIN_PAGES: &[&str] = &["/web/ConfigurationPage/**", "/web/ConfigurationPages/**"];
-/// The web client.
-const WEB_UI: &[&str] = &["/", "/web/**", "/favicon.ico", "/robots.txt"];
+/// Emby 3.5 takes these off any path before it looks for the route (`GetSanitizedPathInfo` of `RestHandler.cs`): `/System/Restart.json`
+/// restarts it. Jellyfin does not, and has nothing there.
+const ENDINGS: &[&str] = &[".json", ".xml"];
+
+static ROUTES: LazyLock<Tree> =
+    LazyLock::new(|| Tree::new(routes::mediabrowser::ROUTES, Habits { base_paths: BASE_PATHS, endings: ENDINGS }));
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -128,37 +104,7 @@ pub(super) fn read_probe(kind: Kind, answer: &Answer) -> Result<TokenState, Gran
     }
 }
 
-/// Whether a media route answers with a playlist or with subtitles, by the ending of its name.
-fn is_text_media(path: &Path<'_>) -> bool {
-    const ENDINGS: [&str; 9] = ["m3u8", "m3u", "mpd", "vtt", "srt", "ass", "ssa", "ttml", "js"];
-    let ending = path.as_str().trim_end_matches('/').rsplit(['.', '/']).next().unwrap_or_default();
-    ENDINGS.iter().any(|text| ending.eq_ignore_ascii_case(text))
-}
-
-/// The table of routes.
+/// The class of a request.
 pub(super) fn route(method: &Method, path: &Path<'_>) -> RouteClass {
-    let is = |pattern: &str| path.matches(BASE_PATHS, pattern);
-    if method == Method::POST {
-        return match () {
-            () if is(LOGOUT) => RouteClass::Logout,
-            () if is(LOGIN) => RouteClass::Login,
-            () if is("/System/Ping") => RouteClass::Identity,
-            () => RouteClass::Keyed,
-        };
-    }
-    if method != Method::GET && method != Method::HEAD {
-        return RouteClass::Keyed;
-    }
-    match () {
-        () if is("/Users/Public") => RouteClass::Answered(OwnAnswer::EmptyList),
-        () if is("/QuickConnect/Enabled") => RouteClass::Answered(OwnAnswer::False),
-        () if is_any(path, BASE_PATHS, IDENTITY) => RouteClass::Identity,
-        () if is_any(path, BASE_PATHS, IMAGES) => RouteClass::Image,
-        () if is_any(path, BASE_PATHS, PLUGIN_PAGES) => RouteClass::Keyed,
-        () if is_any(path, BASE_PATHS, TEXT_MEDIA) && is_text_media(path) => RouteClass::Media(Media::Text),
-        () if is("/Audio/{id}/universal") => RouteClass::Media(Media::Either),
-        () if is_any(path, BASE_PATHS, MEDIA) => RouteClass::Media(Media::Bytes),
-        () if is_any(path, BASE_PATHS, WEB_UI) => RouteClass::WebUi,
-        () => RouteClass::Keyed,
-    }
+    ROUTES.find(method, path).unwrap_or(RouteClass::Keyed)
 }

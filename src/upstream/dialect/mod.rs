@@ -10,6 +10,7 @@ mod emby;
 mod jellyfin;
 mod mediabrowser;
 mod reading;
+mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,8 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
+
+pub use routes::{Methods, Route};
 
 /// The dialect of a kind.
 pub fn of(kind: Kind) -> &'static dyn Dialect {
@@ -223,6 +226,9 @@ pub trait Dialect: Send + Sync {
 
     /// Which class a request belongs to. Matching is on the canonical path: base path removed, case ignored.
     fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass;
+
+    /// The table that [`Dialect::route`] looks into. What is not in it is [`RouteClass::Keyed`].
+    fn routes(&self) -> &'static [Route];
 
     /// Base paths that the server takes off by itself; the first segment of a path is compared with them, ignoring case.
     fn base_paths(&self) -> &'static [&'static str];

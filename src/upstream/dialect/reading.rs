@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::secret::Secret;
-use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::dialect::{Answer, Call, GrantError};
 
@@ -75,11 +74,6 @@ pub(super) fn json<T: DeserializeOwned>(kind: Kind, path: &str, body: &Bytes) ->
             "something else than {product} seems to answer: its answer to {path} is not what {product} sends. See \"kind\" and \"url\" of the upstream"
         ))
     })
-}
-
-/// Whether a path is one of some patterns.
-pub(super) fn is_any(path: &Path<'_>, base_paths: &[&str], patterns: &[&str]) -> bool {
-    patterns.iter().any(|pattern| path.matches(base_paths, pattern))
 }
 
 /// A header line with a credential.

@@ -329,12 +329,15 @@ fn audiobookshelf_table_of_routes() {
     for (method, path) in [
         ("POST", "/init"),
         ("GET", "/auth/refresh"),
-        ("GET", "/api/me"),
-        ("POST", "/hls/1/a.ts"),
-        ("POST", "/ping"),
-        ("POST", "/api/items/1/cover"),
-        ("GET", "/logout"),
+        ("GET", "/auth/openid/callback"),
+        ("HEAD", "/api/users"),
+        ("DELETE", "/audiobookshelf/API/libraries/1/"),
     ] {
+        assert_eq!(route(kind, method, path), RouteClass::Restricted, "{method} {path}");
+    }
+    for (method, path) in
+        [("GET", "/api/me"), ("POST", "/hls/1/a.ts"), ("POST", "/ping"), ("POST", "/api/items/1/cover"), ("GET", "/logout")]
+    {
         assert_eq!(route(kind, method, path), RouteClass::Keyed, "{method} {path}");
     }
 }
@@ -452,14 +455,19 @@ fn jellyfin_and_emby_table_of_routes() {
             assert_eq!(route(kind, "GET", path), RouteClass::WebUi, "{path}");
         }
         for (method, path) in [
+            ("GET", "/web/ConfigurationPage"),
+            ("POST", "/QuickConnect/Initiate"),
+            ("GET", "/QuickConnect/Connect"),
+            ("POST", "/mediabrowser/system/RESTART/"),
+        ] {
+            assert_eq!(route(kind, method, path), RouteClass::Restricted, "{method} {path}");
+        }
+        for (method, path) in [
             ("GET", "/System/Info"),
             ("GET", "/Items/1/Images"),
             ("POST", "/Items/1/Images/Primary"),
             ("POST", "/Videos/1/stream.mkv"),
-            ("GET", "/web/ConfigurationPage"),
             ("GET", "/Users/AuthenticateByName"),
-            ("POST", "/QuickConnect/Initiate"),
-            ("GET", "/QuickConnect/Connect"),
             ("GET", "/socket"),
             ("GET", "/Sessions/Logout"),
         ] {

@@ -1,0 +1,75 @@
+//! Routes of the media servers as tables, and the table as a tree in which every request looks its class up.
+//!
+//! A table is a list of (methods, pattern, class), to be read by people. The most specific pattern that has the request's method counts,
+//! wherever it stands: at each segment a name goes before a name with a gap (the longest end first), that before `{…}`, and that before `*`
+//! and `**`.
+
+pub(super) mod audiobookshelf;
+pub(super) mod mediabrowser;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use http::Method;
+
+use crate::upstream::dialect::RouteClass;
+
+pub(super) use tree::{Habits, Tree};
+
+/// Some methods of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods(u8);
+
+/// What servers answer alike, but for the body: Express runs the handlers of GET for HEAD.
+pub(super) const READ: Methods = Methods(1 << 0 | 1 << 1);
+pub(super) const POST: Methods = Methods(1 << 2);
+pub(super) const PUT: Methods = Methods(1 << 3);
+pub(super) const PATCH: Methods = Methods(1 << 4);
+pub(super) const DELETE: Methods = Methods(1 << 5);
+/// All that is meant to change something.
+pub(super) const WRITE: Methods = Methods(POST.0 | PUT.0 | PATCH.0 | DELETE.0);
+/// Every method, unknown ones too.
+pub(super) const ANY: Methods = Methods(u8::MAX);
+
+impl Methods {
+    /// Whether a method is among them.
+    pub fn contains(self, method: &Method) -> bool {
+        self.0 & Self::of(method).0 != 0
+    }
+
+    const fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self(1 << 0),
+            Method::HEAD => Self(1 << 1),
+            Method::POST => POST,
+            Method::PUT => PUT,
+            Method::PATCH => PATCH,
+            Method::DELETE => DELETE,
+            _ => Self(1 << 7),
+        }
+    }
+}
+
+/// One line of a table.
+///
+/// The pattern is of the canonical path below all base paths, without a slash at its end; letter case is ignored. `{…}` is one segment;
+/// `name{…}` and `{…}name` are one segment that begins or ends so, with at least one character in the gap; a last `*` is one segment or
+/// more, a last `**` any number including none.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// For which methods.
+    pub methods: Methods,
+    /// On which paths.
+    pub pattern: &'static str,
+    /// What it is to the gateway.
+    pub class: RouteClass,
+}
+
+/// A line of a table.
+const fn on(methods: Methods, pattern: &'static str, class: RouteClass) -> Route {
+    Route { methods, pattern, class }
+}
