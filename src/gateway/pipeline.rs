@@ -43,6 +43,7 @@ impl Worker {
     /// Answers a request, always: a refusal is an answer too. Leaves one line in the log.
     pub async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<GatewayBody> {
         let settings = self.gateway().settings();
+        let is_head = request.method() == Method::HEAD;
         let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
         let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
         let ip = client.ip;
@@ -60,7 +61,8 @@ impl Worker {
                 if let Some(trail) = notes {
                     trail.refused(&refusal);
                 }
-                respond::refusal(&refusal)
+                let answer = respond::refusal(&refusal);
+                if is_head { respond::without_body(answer) } else { answer }
             }
         }
     }
@@ -115,6 +117,7 @@ impl Visit<'_> {
             // A socket is never public, also where its path is (pyemby's is "/").
             Judged::Admitted(Admission::Open(_)) if websocket => return Err(Refusal::NoKey),
             Judged::Admitted(admission) => admission,
+            Judged::Answered(answer) if head.method == Method::HEAD => return Ok(respond::without_body(answer)),
             Judged::Answered(answer) => return Ok(answer),
         };
 

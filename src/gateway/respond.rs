@@ -2,9 +2,10 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-    CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Response, StatusCode};
+use http_body::Body;
 
 use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
@@ -40,6 +41,16 @@ pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
     }
     if refusal.closes() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The answer to HEAD in the place of an answer to GET: with the length of its body, without the body. On HTTP/1 hyper does the same by
+/// itself; on HTTP/2 it would send the body, and the client would break the stream off (RFC 9113, section 8.1.1).
+pub fn without_body(mut response: Response<GatewayBody>) -> Response<GatewayBody> {
+    if let Some(length) = response.body().size_hint().exact().filter(|&length| length > 0) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        *response.body_mut() = GatewayBody::EMPTY;
     }
     response
 }

@@ -45,6 +45,23 @@ async fn requests_pass_and_the_upstream_sees_plain_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_keygate_answers_itself_has_no_body_for_head() {
+    let trust = Trust::new();
+    let rig = Setup::new(Kind::Jellyfin).tls(trust.certificate()).start().await;
+    let mut http2 = trust.http2(rig.address).await;
+    for (path, status) in [("/System/Info", 401), ("/Users/Public", 200), ("/x/../y", 400)] {
+        let mut ask = async |method: Method| {
+            let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+            exchange(&mut http2, request.body(Full::default()).expect("a request")).await
+        };
+        let (get, head) = (ask(Method::GET).await, ask(Method::HEAD).await);
+        assert_eq!((get.status.as_u16(), head.status.as_u16()), (status, status), "{path}");
+        assert!(!get.body.is_empty() && head.body.is_empty(), "{path}");
+        assert_eq!(head.header("content-length"), Some(get.body.len().to_string().as_str()), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_differs_from_the_authority_is_refused() {
     let trust = Trust::new();
     let rig = secure(&trust).await;
