@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::keys::record::KeyRecord;
-    use crate::keys::{KeyId, Scopes};
+    use crate::keys::{KeyId, Scope, Scopes};
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -253,7 +253,7 @@ mod tests {
             previous: None,
             expires_at: None,
             is_active: true,
-            scopes: Scopes::NONE,
+            scopes: Scopes::from_iter([Scope::Admin]),
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),
@@ -293,6 +293,7 @@ mod tests {
         assert_eq!(cut_by(|key| key.account = AccountId(2)), (Some(Cause::Moved), false, 1));
         assert_eq!(cut_by(|key| key.digest = KeyDigest::from_bytes([9; 32])), (Some(Cause::Revoked), false, 1));
         assert_eq!(cut_by(|key| key.name = "bedroom".to_owned()), (None, false, 0));
+        assert_eq!(cut_by(|key| key.scopes = Scopes::NONE), (None, false, 0), "it counts from the next request on");
         assert_eq!(cut_by(|key| key.expires_at = Some(NOW.plus(std::time::Duration::from_millis(1)))), (None, false, 0));
     }
 

@@ -16,6 +16,7 @@ mod clients;
 mod config;
 mod crash;
 mod daemon;
+mod deny_lists;
 mod forwarding;
 mod guessing;
 mod http2;

@@ -1,0 +1,359 @@
+//! Routes that mint, reveal or change credentials of a media server, or rule it: refused to every key without the scope `admin`, in every
+//! spelling that reaches the same handler, and open to a key with it. Made from the tables themselves, so that a new line is tried too.
+
+mod documents;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use keygate::keys::{ApiKey, Scope, Scopes};
+use keygate::registry::KeyPatch;
+use keygate::target::Path;
+use keygate::upstream::Kind;
+use keygate::upstream::dialect::{self, Route, RouteClass};
+use tokio::net::TcpStream;
+
+use crate::support::http::{self as client, Answer};
+use crate::support::tls::{Trust, exchange};
+use crate::support::{Rig, Setup};
+
+const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const CHALLENGE: &str = r#"Bearer realm="keygate", error="insufficient_scope", scope="admin""#;
+
+fn documented(kind: Kind) -> &'static [&'static str] {
+    if kind == Kind::Audiobookshelf { documents::AUDIOBOOKSHELF } else { documents::MEDIABROWSER }
+}
+
+fn every_day(kind: Kind) -> &'static [&'static str] {
+    if kind == Kind::Audiobookshelf { documents::AUDIOBOOKSHELF_EVERY_DAY } else { documents::MEDIABROWSER_EVERY_DAY }
+}
+
+fn parsed(request: &str) -> (Method, &str) {
+    let (method, path) = request.split_once(' ').expect("a method and a path");
+    (method.parse().expect("a method"), path)
+}
+
+fn class(kind: Kind, method: &Method, path: &str) -> RouteClass {
+    dialect::of(kind).route(method, &Path::parse(path).expect(path))
+}
+
+fn restricted(kind: Kind) -> impl Iterator<Item = &'static Route> {
+    dialect::of(kind).routes().iter().filter(|route| route.class == RouteClass::Restricted)
+}
+
+fn methods(route: &Route) -> impl Iterator<Item = &'static Method> + Clone {
+    METHODS.iter().filter(|method| route.methods.contains(method))
+}
+
+/// Paths that a pattern stands for.
+fn examples(pattern: &str) -> Vec<String> {
+    let front: String = pattern
+        .split('/')
+        .filter(|part| !part.is_empty() && !part.contains('*'))
+        .fold(String::new(), |path, part| path + "/" + if part.starts_with('{') { "7f" } else { part });
+    let below = [format!("{front}/7f"), format!("{front}/7f/8e.x/9d")];
+    match pattern {
+        pattern if pattern.ends_with("/**") => vec![front, below[1].clone()],
+        pattern if pattern.ends_with("/*") => below.to_vec(),
+        _ => vec![front],
+    }
+}
+
+/// Spellings of a path that the servers, or some of their versions, read as the same.
+fn spellings(path: &str, kind: Kind) -> Vec<String> {
+    let encoded = |place: usize| format!("{}%{:02X}{}", &path[..place], path.as_bytes()[place], &path[place + 1..]);
+    let mut all = vec![path.to_owned(), path.to_ascii_uppercase(), path.to_ascii_lowercase(), format!("{path}/"), format!("//{path}")];
+    all.extend(path.match_indices('/').map(|(place, _)| format!("{}/{}", &path[..place], &path[place..])));
+    all.push(path.bytes().map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") }).collect());
+    all.extend([encoded(1), encoded(path.len() - 1), format!("{path}?a=/b/../c&x"), format!("{path}/?")]);
+    for base in dialect::of(kind).base_paths() {
+        all.extend([format!("/{base}{path}"), format!("/{}{path}/", base.to_ascii_uppercase()), format!("//{base}//{}", &path[1..])]);
+    }
+    if kind != Kind::Audiobookshelf {
+        all.extend([format!("{path}.json"), format!("{path}.xml"), format!("/emby/emby{path}")]);
+    }
+    all
+}
+
+/// Spellings that can be read in more than one way.
+fn ambiguous(path: &str) -> [String; 7] {
+    let (front, last) = path.rsplit_once('/').expect("a slash");
+    [
+        format!("/.{path}"),
+        format!("/x/..{path}"),
+        format!("{path}/%2e"),
+        format!("{front}/%2F{last}"),
+        format!("{front}/{last}%5c"),
+        format!("{path};x=1"),
+        format!("{path}%00"),
+    ]
+}
+
+/// A rig whose upstream answers 404 to whatever reaches it, and two keys of one account: without the scope, and with it.
+struct Door {
+    rig: Rig,
+    plain: ApiKey,
+    admin: ApiKey,
+}
+
+impl Door {
+    async fn of(setup: Setup) -> Self {
+        let rig = setup.start().await;
+        let (plain, admin) = (rig.another_key("plain"), rig.another_key("boss"));
+        let scopes = KeyPatch { scopes: Some(Scopes::from_iter([Scope::Admin])), ..KeyPatch::default() };
+        rig.keep().registry.edit_key(admin.id(), scopes).unwrap();
+        Self { rig, plain, admin }
+    }
+
+    /// Each key has its session before the upstream answers nothing but 404.
+    async fn shut(&self) {
+        for key in [&self.plain, &self.admin] {
+            let bearer = format!("Bearer {}", key.expose());
+            assert_eq!(client::get(self.rig.address, "/keygate-test/echo", &[("authorization", &bearer)]).await.status, 200);
+        }
+        self.rig.standin.control().faults(|faults| faults.status = Some((404, None)));
+    }
+
+    fn arrived(&self) -> u64 {
+        self.rig.standin.control().counters().requests
+    }
+
+    /// What is asked for without the scope is answered 403 and never arrives; with it, it arrives.
+    async fn try_both(&self, connection: &mut Connection, method: &Method, target: &str) {
+        let before = self.arrived();
+        let answer = connection.ask(method, target, Some(&self.plain)).await;
+        assert_missing_scope(&answer, method, target);
+        assert_eq!(self.arrived(), before, "{method} {target} reached the upstream");
+        let answer = connection.ask(method, target, Some(&self.admin)).await;
+        assert_eq!((answer.status.as_u16(), self.arrived()), (404, before + 1), "{method} {target} with the scope: {}", answer.text());
+    }
+}
+
+fn assert_missing_scope(answer: &Answer, method: &Method, target: &str) {
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {target}: {}", answer.text());
+    assert_eq!(answer.header("www-authenticate"), Some(CHALLENGE), "{method} {target}");
+    assert!(method == Method::HEAD || answer.json()["error"] == "missing_scope", "{method} {target}: {}", answer.text());
+}
+
+/// One connection for many requests.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Connection {
+    async fn to(address: SocketAddr) -> Self {
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender, host: address.to_string() }
+    }
+
+    async fn ask(&mut self, method: &Method, target: &str, key: Option<&ApiKey>) -> Answer {
+        let mut request = Request::builder().method(method).uri(target).header("host", &self.host);
+        if let Some(key) = key {
+            request = request.header("x-emby-token", key.expose());
+        }
+        self.sender.ready().await.expect("still open");
+        let answer = self.sender.send_request(request.body(Full::default()).expect(target));
+        let (head, body) = tokio::time::timeout(client::PATIENCE, answer).await.expect("in time").expect("an answer").into_parts();
+        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+}
+
+#[test]
+fn the_tables_hold_every_route_of_the_documents_and_no_other() {
+    for kind in Kind::ALL {
+        for (method, path) in documented(kind).iter().map(|request| parsed(request)) {
+            assert_eq!(class(kind, &method, path), RouteClass::Restricted, "{kind}: {method} {path}");
+            if method == Method::GET {
+                assert_eq!(class(kind, &Method::HEAD, path), RouteClass::Restricted, "{kind}: HEAD {path}");
+            }
+        }
+        let bases = dialect::of(kind).base_paths();
+        for route in restricted(kind) {
+            let is_documented = documented(kind)
+                .iter()
+                .map(|request| parsed(request))
+                .any(|(method, path)| route.methods.contains(&method) && Path::parse(path).expect(path).matches(bases, route.pattern));
+            assert!(is_documented, "{kind}: {} is restricted, and no example of it is written down", route.pattern);
+        }
+    }
+}
+
+#[test]
+fn what_clients_ask_for_every_day_is_restricted_in_no_spelling() {
+    for kind in Kind::ALL {
+        for (method, path) in every_day(kind).iter().map(|request| parsed(request)) {
+            // No client adds an ending; where it does not fit, the stricter of two readings counts.
+            for spelled in spellings(path, kind).iter().filter(|spelled| !spelled.ends_with(".json") && !spelled.ends_with(".xml")) {
+                let spelled = spelled.split('?').next().unwrap_or_default();
+                assert_ne!(class(kind, &method, spelled), RouteClass::Restricted, "{kind}: {method} {spelled}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_restricted_route_in_every_spelling_asks_for_the_scope() {
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind)).await;
+        door.shut().await;
+        let mut connection = Connection::to(door.rig.address).await;
+        for route in restricted(kind) {
+            for path in examples(route.pattern) {
+                for method in methods(route) {
+                    door.try_both(&mut connection, method, &path).await;
+                }
+                let mut methods = methods(route).cycle();
+                for spelled in spellings(&path, kind) {
+                    door.try_both(&mut connection, methods.next().expect("one"), &spelled).await;
+                }
+                let absolute = format!("http://{}{path}", door.rig.address);
+                door.try_both(&mut connection, methods.next().expect("one"), &absolute).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_they_are_401_and_what_is_ambiguous_is_400_for_every_key() {
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind)).await;
+        door.shut().await;
+        let before = door.arrived();
+        for route in restricted(kind) {
+            let path = examples(route.pattern).pop().expect("one");
+            let method = methods(route).next().expect("one");
+            let mut connection = Connection::to(door.rig.address).await;
+            let answer = connection.ask(method, &path, None).await;
+            assert_eq!(answer.status, 401, "{kind}: {method} {path}");
+            for key in [None, Some(&door.plain), Some(&door.admin)] {
+                for spelled in ambiguous(&path) {
+                    // Some of these end the connection.
+                    let mut connection = Connection::to(door.rig.address).await;
+                    assert_eq!(connection.ask(method, &spelled, key).await.status, 400, "{kind}: {method} {spelled}");
+                }
+            }
+        }
+        assert_eq!(door.arrived(), before, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_a_base_path_of_the_operators_own_it_is_the_same() {
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind).with(|config| config.upstreams[0].base_path = "/media/home".to_owned())).await;
+        door.rig.standin.control().faults(|faults| faults.status = Some((404, None)));
+        let mut connection = Connection::to(door.rig.address).await;
+        let base = dialect::of(kind).base_paths()[0];
+        for route in restricted(kind) {
+            let method = methods(route).next().expect("one");
+            for path in examples(route.pattern) {
+                for front in ["/media/home", "/MEDIA//Home", &format!("/media/home/{base}"), &format!("/{base}"), ""] {
+                    let target = format!("{front}{path}");
+                    let answer = connection.ask(method, &target, Some(&door.plain)).await;
+                    assert_missing_scope(&answer, method, &target);
+                }
+            }
+        }
+        assert_eq!(door.rig.standin.control().journal().len(), 0, "{kind}: not even a login");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_it_is_the_same() {
+    let trust = Trust::new();
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind).tls(trust.certificate())).await;
+        let mut http2 = trust.http2(door.rig.address).await;
+        let mut ask = async |method: &Method, path: &str, key: &ApiKey| {
+            let request = Request::builder().method(method).uri(format!("https://localhost{path}")).header("x-emby-token", key.expose());
+            exchange(&mut http2, request.body(Full::default()).expect(path)).await
+        };
+        for key in [&door.plain, &door.admin] {
+            assert_eq!(ask(&Method::GET, "/keygate-test/echo", key).await.status, 200);
+        }
+        door.rig.standin.control().faults(|faults| faults.status = Some((404, None)));
+        for route in restricted(kind) {
+            let path = examples(route.pattern).pop().expect("one").to_ascii_uppercase() + "/";
+            for method in methods(route) {
+                let before = door.arrived();
+                assert_missing_scope(&ask(method, &path, &door.plain).await, method, &path);
+                assert_eq!(door.arrived(), before, "{method} {path}");
+                assert_eq!(ask(method, &path, &door.admin).await.status, 404, "{method} {path}");
+                assert_eq!(door.arrived(), before + 1, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_on_a_restricted_path_asks_for_the_scope_too() {
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind)).await;
+        for route in restricted(kind).filter(|route| route.methods.contains(&Method::GET)) {
+            for path in examples(route.pattern) {
+                let lines = [
+                    ("x-emby-token", door.plain.expose()),
+                    ("connection", "upgrade"),
+                    ("upgrade", "websocket"),
+                    ("sec-websocket-version", "13"),
+                    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ];
+                let answer = client::get(door.rig.address, &path, &lines).await;
+                assert_missing_scope(&answer, &Method::GET, &path);
+            }
+        }
+        assert_eq!(door.rig.standin.control().journal().len(), 0, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_with_a_key_elsewhere_than_in_its_form_is_restricted_and_a_logout_is_answered_for_every_key() {
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind)).await;
+        door.shut().await;
+        let mut connection = Connection::to(door.rig.address).await;
+        let (login, logout, status) = match kind {
+            Kind::Audiobookshelf => ("/login", "/logout", 200),
+            Kind::Emby | Kind::Jellyfin => ("/Users/AuthenticateByName", "/Sessions/Logout", 204),
+        };
+        let before = door.arrived();
+        for spelled in spellings(login, kind) {
+            let answer = connection.ask(&Method::POST, &spelled, Some(&door.plain)).await;
+            assert_missing_scope(&answer, &Method::POST, &spelled);
+        }
+        for spelled in spellings(logout, kind) {
+            for key in [&door.plain, &door.admin] {
+                assert_eq!(connection.ask(&Method::POST, &spelled, Some(key)).await.status.as_u16(), status, "{kind}: {spelled}");
+            }
+        }
+        assert_eq!(door.arrived(), before, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_counts_from_the_next_request_on() {
+    for kind in Kind::ALL {
+        let door = Door::of(Setup::new(kind)).await;
+        door.shut().await;
+        let (method, path) = parsed(documented(kind)[0]);
+        let mut connection = Connection::to(door.rig.address).await;
+        door.try_both(&mut connection, &method, path).await;
+        let set = |scopes| door.rig.keep().registry.edit_key(door.admin.id(), KeyPatch { scopes: Some(scopes), ..KeyPatch::default() });
+        set(Scopes::NONE).unwrap();
+        assert_missing_scope(&connection.ask(&method, path, Some(&door.admin)).await, &method, path);
+        assert_eq!(
+            connection.ask(&Method::GET, "/keygate-test/echo", Some(&door.admin)).await.status,
+            404,
+            "{kind}: other routes are open to it"
+        );
+        set(Scopes::from_iter([Scope::Admin])).unwrap();
+        assert_eq!(connection.ask(&method, path, Some(&door.admin)).await.status, 404);
+    }
+}
