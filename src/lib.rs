@@ -24,8 +24,8 @@
 //! | [`carrier`] | where credentials travel; takes all of them out of a request |
 //! | [`keys`] | the key's text, its stored form, the index in memory |
 //! | [`lifeline`] | tells what runs on a key that the key has died |
-//! | [`policy`] | what a known key may do; makes permits |
 //! | [`scrub`] | takes upstream credentials out of answers, as text |
+//! | [`policy`] | what a known key may do, by its scopes and the class of the route; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, bodies, tunnels |
