@@ -4,16 +4,18 @@
 //! behind that was never tried.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admin::api::{
-    AccountList, AccountRemoved, AccountView, CredentialRequest, Forwarding, LoginView, NewAccountRequest, OneAccount,
+    AccountList, AccountRemoved, AccountView, CredentialRequest, Forwarding, LoginView, NewAccountRequest, OneAccount, PatchAccountRequest,
 };
 use crate::admin::error::AdminError;
 use crate::admin::keys::iso;
 use crate::admin::{Admin, Peer, names};
+use crate::registry::Removal;
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
-use crate::upstream::session::{AccountState, LoggedIn, SessionError, advice};
+use crate::upstream::session::{AccountState, AdministratorError, LoggedIn, SessionError, advice};
 use crate::upstream::{AccountId, Credential, UpstreamName};
 
 impl Admin {
@@ -34,7 +36,13 @@ impl Admin {
     /// Adds an account; unless told otherwise, only if the upstream accepts the credential.
     pub(super) async fn add_account(self: Arc<Self>, request: NewAccountRequest, peer: Peer) -> Result<OneAccount, AdminError> {
         let (upstream, name) = self.upstream_and_name(request.upstream.as_deref(), &request.name)?;
-        let credential = one_credential(request.password, request.token)?;
+        let is_administrator = request.administrator.unwrap_or(false);
+        let (name, credential) = if request.mint.unwrap_or(false) {
+            check_mint(&request)?;
+            self.user_to_mint_for(&upstream, &name).await?
+        } else {
+            (name, one_credential(request.password, request.token)?)
+        };
         let account = self.blocking(move |admin| Ok(admin.registry.add_account(upstream, name, credential)?)).await?;
         let mut login = None;
         if request.verify.unwrap_or(true) {
@@ -43,6 +51,15 @@ impl Admin {
                 Err(error) => return Err(self.take_back(&account, error).await),
             }
         }
+        if is_administrator {
+            if login.is_some()
+                && let Err(error) = self.sessions.check_administrator(account.id).await
+            {
+                return Err(self.take_back(&account, error.cause()).await);
+            }
+            let id = account.id;
+            self.blocking(move |admin| Ok(admin.registry.set_administrator(id, true, false)?)).await?;
+        }
         let (id, name) = (account.id, account.full_name());
         tracing::info!(account_id = id.0, account = name, method = account.credential.method(), %peer, "account {name} added by {peer}");
         Ok(OneAccount { account: self.fresh_view(&account), login })
@@ -50,7 +67,7 @@ impl Admin {
 
     async fn take_back(self: &Arc<Self>, account: &AccountRecord, error: SessionError) -> AdminError {
         let (id, name) = (account.id, account.full_name());
-        if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.remove_account(id, false)?)).await {
+        if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.remove_account(id, Removal::default())?)).await {
             tracing::error!(account = name, error = %failed, "account {name} was not accepted, and could not be removed again: {failed}");
             return failed;
         }
@@ -116,22 +133,47 @@ impl Admin {
         Ok(Forwarding { believed })
     }
 
-    /// Blocking.
-    pub(super) fn remove_account(&self, id: &str, revoke_keys: bool, peer: Peer) -> Result<AccountRemoved, AdminError> {
-        let account = self.account(id)?;
-        let name = account.full_name();
-        let revoked_keys = self.registry.remove_account(account.id, revoke_keys)?;
-        tracing::info!(account_id = account.id.0, account = name, revoked_keys, %peer, "account {name} removed by {peer}");
-        Ok(AccountRemoved { account: name, revoked_keys })
+    /// Removes an account. What was minted for it is deleted at its media server, for which this waits a moment.
+    pub(super) async fn remove_account(self: Arc<Self>, id: String, removal: Removal, peer: Peer) -> Result<AccountRemoved, AdminError> {
+        let account = self.account(&id)?;
+        let (id, name) = (account.id, account.full_name());
+        let revoked_keys = self.blocking(move |admin| Ok(admin.registry.remove_account(id, removal)?)).await?;
+        tracing::info!(account_id = id.0, account = name, revoked_keys, %peer, "account {name} removed by {peer}");
+        let is_minted = matches!(account.credential, Credential::Minted { .. });
+        let stays_behind = is_minted && !self.sessions.ended(END_WITHIN).await;
+        Ok(AccountRemoved { account: name, revoked_keys, stays_behind })
     }
 
-    fn account(&self, id: &str) -> Result<Arc<AccountRecord>, AdminError> {
+    /// Changes what is changed without a login.
+    pub(super) async fn patch_account(
+        self: Arc<Self>,
+        id: String,
+        request: PatchAccountRequest,
+        peer: Peer,
+    ) -> Result<OneAccount, AdminError> {
+        let account = self.account(&id)?;
+        let (id, name) = (account.id, account.full_name());
+        if let Some(is_administrator) = request.administrator {
+            let force = request.force.unwrap_or(false);
+            // Only a clear no stands in the way: the media server may be down now.
+            if is_administrator
+                && let Err(error @ AdministratorError::NotAdministrator { .. }) = self.sessions.check_administrator(id).await
+            {
+                return Err(AdminError::Upstream { text: error.to_string(), source: error.cause() });
+            }
+            self.blocking(move |admin| Ok(admin.registry.set_administrator(id, is_administrator, force)?)).await?;
+            tracing::info!(account_id = id.0, account = name, is_administrator, %peer, "administrator of {} changed by {peer}", account.upstream);
+        }
+        Ok(OneAccount { account: self.fresh_view(&account), login: None })
+    }
+
+    pub(super) fn account(&self, id: &str) -> Result<Arc<AccountRecord>, AdminError> {
         let found = id.parse().ok().and_then(|number| self.sessions.account(AccountId(number)));
         found.ok_or_else(|| AdminError::NotFound(format!("there is no account with the number {id:?}")))
     }
 
     /// `name`, `upstream/name`, or both apart; with one upstream in the configuration its name may be left out.
-    fn upstream_and_name(&self, upstream: Option<&str>, name: &str) -> Result<(UpstreamName, String), AdminError> {
+    pub(super) fn upstream_and_name(&self, upstream: Option<&str>, name: &str) -> Result<(UpstreamName, String), AdminError> {
         let upstreams = self.upstreams.load();
         let known = |wanted: &str| upstreams.iter().any(|one| one.name == wanted);
         let (upstream, name) = match (upstream, name.split_once('/')) {
@@ -172,6 +214,7 @@ impl Admin {
             kind: upstreams.iter().find(|one| one.name == account.upstream.as_str()).map(|one| one.kind.clone()),
             name: account.name.clone(),
             method: account.credential.method().to_owned(),
+            administrator: account.is_administrator,
             upstream_user_id: account.user_id.clone(),
             created_at: iso(account.created_at),
             state: state.to_owned(),
@@ -182,14 +225,30 @@ impl Admin {
     }
 }
 
+/// How long the removal of a minted account waits for the media server.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+fn check_mint(request: &NewAccountRequest) -> Result<(), AdminError> {
+    if request.password.is_some() || request.token.is_some() || request.administrator == Some(true) {
+        return Err(AdminError::Invalid("a minted account has no password and no token, and is no administrator".into()));
+    }
+    if request.verify == Some(false) {
+        return Err(AdminError::Invalid("an account cannot be minted without asking the media server".into()));
+    }
+    Ok(())
+}
+
 fn one_credential(password: Option<Secret<String>>, token: Option<Secret<String>>) -> Result<Credential, AdminError> {
     let credential = match (password, token) {
         (Some(password), None) => Credential::Password(password),
         (None, Some(token)) => Credential::Token(token),
         _ => return Err(AdminError::Invalid("give one of password and token".into())),
     };
-    let (Credential::Password(text) | Credential::Token(text)) = &credential;
-    if text.expose().is_empty() {
+    let is_empty = match &credential {
+        Credential::Password(text) | Credential::Token(text) => text.expose().is_empty(),
+        Credential::Minted { .. } => false,
+    };
+    if is_empty {
         return Err(AdminError::Invalid(format!("the {} is empty", credential.method())));
     }
     Ok(credential)

@@ -167,8 +167,11 @@ pub struct AccountView {
     pub kind: Option<String>,
     /// Its name.
     pub name: String,
-    /// `password` or `token`.
+    /// `password`, `token` or `minted`.
     pub method: String,
+    /// Whether the sessions of minted accounts are made with it.
+    #[serde(default)]
+    pub administrator: bool,
     /// The upstream's id of the user, once known.
     pub upstream_user_id: Option<String>,
     /// When it was added.
@@ -212,7 +215,7 @@ pub struct LoginView {
     pub token_life_seconds: Option<u64>,
 }
 
-/// Adds an account. Exactly one of `password` and `token`.
+/// Adds an account. Exactly one of `password`, `token` and `mint`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewAccountRequest {
@@ -227,9 +230,52 @@ pub struct NewAccountRequest {
     /// A static upstream token.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
     pub token: Option<Secret<String>>,
+    /// Let the upstream's administrator make the account's sessions: `name` is one of the upstream's users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mint: Option<bool>,
+    /// Make it the upstream's administrator, in the place of the one that is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub administrator: Option<bool>,
     /// Whether to log in first; absent: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<bool>,
+}
+
+/// Changes an account; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PatchAccountRequest {
+    /// Whether it is the upstream's administrator; if so, in the place of the one that is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub administrator: Option<bool>,
+    /// Take it away although minted accounts need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
+}
+
+/// The users of the upstreams, as their administrators see them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AvailableUsers {
+    /// By upstream and name.
+    pub users: Vec<AvailableUser>,
+}
+
+/// A user of an upstream.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AvailableUser {
+    /// The upstream.
+    pub upstream: String,
+    /// Its name there.
+    pub name: String,
+    /// Its id there.
+    pub id: String,
+    /// Whether it administers the media server.
+    pub administrator: bool,
+    /// Whether it cannot be used for now.
+    pub disabled: bool,
+    /// keygate's account for it, `upstream/name`; null: none.
+    pub account: Option<String>,
 }
 
 /// Gives an account another credential. Exactly one of `password` and `token`.
@@ -262,6 +308,9 @@ pub struct AccountRemoved {
     pub account: String,
     /// How many keys were revoked with it.
     pub revoked_keys: usize,
+    /// What was minted for it could not be deleted at the media server yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays_behind: bool,
 }
 
 /// `GET /api/status`.

@@ -43,7 +43,9 @@ impl AdminError {
         match self {
             Self::Invalid(_) | Self::Registry(RegistryError::Invalid(_) | RegistryError::NoAccount) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::Registry(RegistryError::NoKey(_) | RegistryError::Revoked(_)) => StatusCode::NOT_FOUND,
-            Self::Registry(RegistryError::AccountExists(_) | RegistryError::AccountInUse { .. }) => StatusCode::CONFLICT,
+            Self::Registry(
+                RegistryError::AccountExists(_) | RegistryError::AccountInUse { .. } | RegistryError::AdministratorInUse { .. },
+            ) => StatusCode::CONFLICT,
             Self::Registry(_) | Self::Inside(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Upstream { source, .. } => match source {
@@ -66,6 +68,7 @@ impl AdminError {
             Self::Registry(RegistryError::Revoked(_)) => "revoked",
             Self::Registry(RegistryError::AccountExists(_)) => "account_exists",
             Self::Registry(RegistryError::AccountInUse { .. }) => "account_in_use",
+            Self::Registry(RegistryError::AdministratorInUse { .. }) => "administrator_in_use",
             Self::Registry(RegistryError::Random(_)) | Self::Inside(_) => "failed",
             Self::Registry(_) => "store_failed",
             Self::Config(_) => "config_problems",

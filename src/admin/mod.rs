@@ -7,6 +7,7 @@
 
 mod accounts;
 pub mod api;
+mod available;
 pub mod error;
 mod keys;
 mod lines;

@@ -76,6 +76,7 @@ mod tests {
             user_id: None,
             created_at: Timestamp::from_millis(0),
             broken: None,
+            is_administrator: false,
         })
     }
 

@@ -14,12 +14,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::admin::api::{
-    AccountList, AccountRemoved, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest, OneAccount, OneKey,
-    PatchKeyRequest, Reloaded, RotateRequest, StatusView,
+    AccountList, AccountRemoved, AvailableUsers, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest,
+    OneAccount, OneKey, PatchAccountRequest, PatchKeyRequest, Reloaded, RotateRequest, StatusView,
 };
 use crate::admin::error::AdminError;
 use crate::admin::lines::Lines;
 use crate::admin::{Admin, Peer};
+use crate::registry::Removal;
 
 /// Largest request body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -37,7 +38,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/api-keys/{id}", get(show_key).patch(patch_key).delete(revoke_key))
         .route("/api/api-keys/{id}/rotate", post(rotate_key))
         .route("/api/accounts", get(list_accounts).post(add_account))
-        .route("/api/accounts/{id}", get(show_account).delete(remove_account))
+        .route("/api/accounts/available", get(available))
+        .route("/api/accounts/{id}", get(show_account).patch(patch_account).delete(remove_account))
         .route("/api/accounts/{id}/login", post(login))
         .route("/api/accounts/{id}/credential", put(set_credential))
         .route("/api/accounts/{id}/forwarding", get(forwarding))
@@ -73,9 +75,18 @@ struct Filter {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Removal {
+struct RemovalQuery {
     #[serde(default)]
     revoke_keys: bool,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    /// Of this upstream only.
+    upstream: Option<String>,
 }
 
 async fn list_keys(State(admin): Shared, filter: Result<Query<Filter>, QueryRejection>) -> Answer<KeyList> {
@@ -143,10 +154,20 @@ async fn remove_account(
     State(admin): Shared,
     Extension(peer): Asker,
     Path(id): Path<String>,
-    removal: Result<Query<Removal>, QueryRejection>,
+    removal: Result<Query<RemovalQuery>, QueryRejection>,
 ) -> Answer<AccountRemoved> {
-    let revoke_keys = query(removal)?.revoke_keys;
-    admin.blocking(move |admin| admin.remove_account(&id, revoke_keys, peer)).await.map(Json)
+    let RemovalQuery { revoke_keys, force } = query(removal)?;
+    let removal = Removal { revoke_keys, force };
+    admin.tasks.spawn(Arc::clone(&admin).remove_account(id, removal, peer)).await?.map(Json)
+}
+
+async fn patch_account(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneAccount> {
+    let request: PatchAccountRequest = json(body)?;
+    admin.tasks.spawn(Arc::clone(&admin).patch_account(id, request, peer)).await?.map(Json)
+}
+
+async fn available(State(admin): Shared, whose: Result<Query<Whose>, QueryRejection>) -> Answer<AvailableUsers> {
+    admin.available(query(whose)?.upstream.as_deref()).await.map(Json)
 }
 
 async fn status(State(admin): Shared) -> Answer<StatusView> {

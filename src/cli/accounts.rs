@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::admin::api::{AccountList, AccountRemoved, AccountView, CredentialRequest, NewAccountRequest, OneAccount};
+use crate::admin::api::{
+    AccountList, AccountRemoved, AccountView, AvailableUser, AvailableUsers, CredentialRequest, NewAccountRequest, OneAccount,
+    PatchAccountRequest,
+};
 use crate::cli::ask::{self, SecretArgs};
 use crate::cli::client::{Backend, encoded};
 use crate::cli::failure::{Exit, Failure};
@@ -16,7 +19,7 @@ pub enum AccountsCommand {
     /// Add an account; its credential is tried at the media server first
     Add(AddArgs),
     /// List the accounts and the state of their sessions
-    List,
+    List(ListArgs),
     /// Show one account
     Show {
         /// upstream/name, or name
@@ -32,6 +35,17 @@ pub enum AccountsCommand {
     },
     /// Give an account another password or token
     SetCredential(SetCredentialArgs),
+    /// Make an account the administrator with which the sessions of minted accounts are made
+    SetAdministrator {
+        /// upstream/name, or name
+        account: String,
+        /// Take that from it
+        #[arg(long)]
+        off: bool,
+        /// Take it away although minted accounts need it
+        #[arg(long, requires = "off")]
+        force: bool,
+    },
     /// Remove an account
     Remove {
         /// upstream/name, or name
@@ -39,6 +53,9 @@ pub enum AccountsCommand {
         /// Revoke the keys that act for it
         #[arg(long)]
         revoke_keys: bool,
+        /// Remove the administrator although minted accounts need it
+        #[arg(long)]
+        force: bool,
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
@@ -54,9 +71,29 @@ pub struct AddArgs {
     /// The secret.
     #[command(flatten)]
     pub secret: SecretArgs,
+    /// The upstream, instead of before the name
+    #[arg(long)]
+    pub upstream: Option<String>,
+    /// Without a secret: let the upstream's administrator make the sessions (Audiobookshelf; Jellyfin 10.9 and newer)
+    #[arg(long, conflicts_with_all = ["token", "secret_stdin", "secret_file", "no_verify", "administrator"])]
+    pub mint: bool,
+    /// Make it the upstream's administrator, with which the sessions of minted accounts are made
+    #[arg(long)]
+    pub administrator: bool,
     /// Add it without trying to log in
     #[arg(long)]
     pub no_verify: bool,
+}
+
+/// `keygate accounts list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// List the media server's users instead, as its administrator sees them
+    #[arg(long)]
+    pub available: bool,
+    /// Of this upstream only
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
 }
 
 /// `keygate accounts set-credential`.
@@ -77,28 +114,69 @@ pub(crate) async fn run(command: &AccountsCommand, global: &Global, output: &mut
     let backend = Backend::open(global, output).await?;
     match command {
         AccountsCommand::Add(args) => add(args, &backend, output).await,
-        AccountsCommand::List => list(&backend, output).await,
+        AccountsCommand::List(args) if args.available => available(args, &backend, output).await,
+        AccountsCommand::List(args) => list(args, &backend, output).await,
         AccountsCommand::Show { account } => show(account, &backend, output).await,
         AccountsCommand::Login { account, password_stdin } => login(account, *password_stdin, &backend, output).await,
         AccountsCommand::SetCredential(args) => set_credential(args, &backend, output).await,
-        AccountsCommand::Remove { account, revoke_keys, yes } => {
+        AccountsCommand::SetAdministrator { account, off, force } => set_administrator(account, *off, *force, &backend, output).await,
+        AccountsCommand::Remove { account, revoke_keys, force, yes } => {
             let account = find(&backend, account).await?;
             ask::confirm(&removal_question(&account, *revoke_keys), *yes)?;
-            remove(&account, *revoke_keys, &backend, output).await
+            let path = format!("/api/accounts/{}?revokeKeys={revoke_keys}&force={force}", account.id);
+            remove(&path, &backend, output).await
         }
     }
 }
 
 async fn add(args: &AddArgs, backend: &Backend, output: &mut Output) -> Result<(), Failure> {
-    let secret = args.secret.read(&args.name)?;
-    let (password, token) = if args.secret.token { (None, Some(secret)) } else { (Some(secret), None) };
-    let request = NewAccountRequest { upstream: None, name: args.name.clone(), password, token, verify: Some(!args.no_verify) };
+    let (password, token) = match args.mint {
+        true => (None, None),
+        false if args.secret.token => (None, Some(args.secret.read(&args.name)?)),
+        false => (Some(args.secret.read(&args.name)?), None),
+    };
+    let request = NewAccountRequest {
+        upstream: args.upstream.clone(),
+        name: args.name.clone(),
+        password,
+        token,
+        mint: args.mint.then_some(true),
+        administrator: args.administrator.then_some(true),
+        verify: Some(!args.no_verify),
+    };
     let added: OneAccount = backend.call(Method::POST, "/api/accounts", &request).await?;
     report("added", &added, output)
 }
 
-async fn list(backend: &Backend, output: &mut Output) -> Result<(), Failure> {
-    let list: AccountList = backend.get("/api/accounts").await?;
+/// The media server's users.
+async fn available(args: &ListArgs, backend: &Backend, output: &mut Output) -> Result<(), Failure> {
+    let query = args.upstream.as_ref().map(|name| format!("?upstream={}", encoded(name))).unwrap_or_default();
+    let list: AvailableUsers = backend.get(&format!("/api/accounts/available{query}")).await?;
+    if output.format() == Format::Json {
+        return output.json(&list);
+    }
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let row = |user: AvailableUser| {
+        vec![user.upstream, user.name, user.id, yes(user.administrator), yes(user.disabled), user.account.unwrap_or_else(|| "-".to_owned())]
+    };
+    let rows: Vec<Vec<String>> = list.users.into_iter().map(row).collect();
+    output.rows(&["UPSTREAM", "USER", "ID", "ADMINISTRATOR", "DISABLED", "ACCOUNT"], &rows)
+}
+
+async fn set_administrator(account: &str, off: bool, force: bool, backend: &Backend, output: &mut Output) -> Result<(), Failure> {
+    let account = find(backend, account).await?;
+    let request = PatchAccountRequest { administrator: Some(!off), force: force.then_some(true) };
+    let changed: OneAccount = backend.call(Method::PATCH, &format!("/api/accounts/{}", account.id), &request).await?;
+    if output.format() == Format::Json {
+        return output.json(&changed);
+    }
+    let word = if off { "no longer" } else { "now" };
+    output.sentence(&format!("{} is {word} the administrator of {}", full_name(&account), account.upstream))
+}
+
+async fn list(args: &ListArgs, backend: &Backend, output: &mut Output) -> Result<(), Failure> {
+    let mut list: AccountList = backend.get("/api/accounts").await?;
+    list.accounts.retain(|account| args.upstream.as_ref().is_none_or(|wanted| account.upstream == *wanted));
     if output.format() == Format::Json {
         return output.json(&list);
     }
@@ -107,7 +185,7 @@ async fn list(backend: &Backend, output: &mut Output) -> Result<(), Failure> {
         .iter()
         .map(|one| {
             let kind = one.kind.clone().unwrap_or_else(|| "not configured".to_owned());
-            vec![one.id.clone(), full_name(one), kind, one.method.clone(), state(one)]
+            vec![one.id.clone(), full_name(one), kind, method(one), state(one)]
         })
         .collect();
     output.rows(&["ID", "ACCOUNT", "KIND", "METHOD", "SESSION"], &rows)
@@ -118,13 +196,13 @@ async fn show(account: &str, backend: &Backend, output: &mut Output) -> Result<(
     if output.format() == Format::Json {
         return output.json(&OneAccount { account, login: None });
     }
-    let session = state(&account);
+    let (session, method) = (state(&account), method(&account));
     let lines = [
         ("id", Some(account.id)),
         ("upstream", Some(account.upstream)),
         ("kind", account.kind),
         ("name", Some(account.name)),
-        ("method", Some(account.method)),
+        ("method", Some(method)),
         ("user id there", account.upstream_user_id),
         ("added", Some(account.created_at)),
         ("session", Some(session)),
@@ -154,9 +232,16 @@ async fn set_credential(args: &SetCredentialArgs, backend: &Backend, output: &mu
     report("changed", &changed, output)
 }
 
-async fn remove(account: &AccountView, revoke_keys: bool, backend: &Backend, output: &mut Output) -> Result<(), Failure> {
-    let path = format!("/api/accounts/{}?revokeKeys={revoke_keys}", account.id);
-    let removed: AccountRemoved = backend.call(Method::DELETE, &path, &()).await?;
+async fn remove(path: &str, backend: &Backend, output: &mut Output) -> Result<(), Failure> {
+    let removed: AccountRemoved = backend.call(Method::DELETE, path, &()).await?;
+    if removed.stays_behind {
+        output.note(match backend {
+            Backend::Daemon { .. } => {
+                "what was minted for it is still at the media server; keygate tries for some minutes to delete it, and its log says if it gives up"
+            }
+            Backend::Offline(_) => "what was minted for it could not be deleted at the media server: delete the API key \"keygate …\" there by hand",
+        });
+    }
     if output.format() == Format::Json {
         return output.json(&removed);
     }
@@ -179,6 +264,11 @@ async fn find(backend: &Backend, text: &str) -> Result<AccountView, Failure> {
             Err(Failure::usage(format!("\"{text}\" can mean several accounts: {names}; say which")))
         }
     }
+}
+
+fn method(account: &AccountView) -> String {
+    let administrator = if account.administrator { ", administrator" } else { "" };
+    format!("{}{administrator}", account.method)
 }
 
 fn full_name(account: &AccountView) -> String {

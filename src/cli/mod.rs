@@ -42,7 +42,7 @@ Run:
 
 Keys and accounts:
   keys          create, list, show, edit, disable, enable, rotate, revoke
-  accounts      add, list, show, login, set-credential, remove
+  accounts      add, list, show, login, set-credential, set-administrator, remove
 
 Options:
 {options}

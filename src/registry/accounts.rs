@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::keys::record::KeyRecord;
-use crate::registry::{Registry, RegistryError, check_text, revoked};
+use crate::registry::{Registry, RegistryError, Removal, check_text, revoked};
 use crate::store::Change;
 use crate::store::records::AccountRecord;
 use crate::upstream::{AccountId, Credential, UpstreamName};
@@ -20,15 +20,20 @@ impl Registry {
         if self.store.accounts()?.iter().any(|account| account.upstream == upstream && account.name == name) {
             return Err(RegistryError::AccountExists(format!("{upstream}/{name}")));
         }
+        let user_id = match &credential {
+            Credential::Minted { user_id } => Some(user_id.clone()),
+            Credential::Password(_) | Credential::Token(_) => None,
+        };
         let record = AccountRecord {
             id: self.store.next_account()?,
             upstream,
             name,
             credential,
             device_id: new_device_id()?,
-            user_id: None,
+            user_id,
             created_at: self.clock.now(),
             broken: None,
+            is_administrator: false,
         };
         self.commit(&mut unsettled, vec![Change::PutAccount(record.clone())])?;
         self.listener.account_changed(record.clone());
@@ -52,14 +57,57 @@ impl Registry {
         Ok(record)
     }
 
-    /// Removes an account and returns how many keys went with it; with `revoke_keys` the keys that act for it are revoked in the
-    /// same transaction, without it there must be none.
+    /// Makes an account the administrator of its upstream, in the place of the one that was it; or takes that from it, for which no
+    /// other account's sessions may be made with it, unless forced.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; a minted account cannot be one.
+    pub fn set_administrator(&self, id: AccountId, is_administrator: bool, force: bool) -> Result<AccountRecord, RegistryError> {
+        let mut unsettled = self.writer();
+        let account = self.account(id)?;
+        if account.is_administrator == is_administrator {
+            return Ok(account);
+        }
+        if is_administrator && matches!(account.credential, Credential::Minted { .. }) {
+            let name = account.full_name();
+            return Err(RegistryError::Invalid(format!("{name} is minted itself: an administrator has a password or a token of its own")));
+        }
+        if !is_administrator && !force {
+            self.check_unused_administrator(&account)?;
+        }
+        let record = AccountRecord { is_administrator, ..account };
+        let others = self.store.accounts()?.into_iter().filter(|other| other.upstream == record.upstream && other.is_administrator);
+        let mut changed: Vec<AccountRecord> = others
+            .filter(|other| is_administrator && other.id != id)
+            .map(|other| AccountRecord { is_administrator: false, ..other })
+            .collect();
+        changed.push(record.clone());
+        self.commit(&mut unsettled, changed.iter().cloned().map(Change::PutAccount).collect())?;
+        for record in changed {
+            self.listener.account_changed(record);
+        }
+        Ok(record)
+    }
+
+    fn check_unused_administrator(&self, account: &AccountRecord) -> Result<(), RegistryError> {
+        let is_minted = |other: &AccountRecord| other.upstream == account.upstream && matches!(other.credential, Credential::Minted { .. });
+        let minted = if account.is_administrator { self.store.accounts()?.iter().filter(|other| is_minted(other)).count() } else { 0 };
+        if minted > 0 {
+            return Err(RegistryError::AdministratorInUse { account: account.full_name(), minted });
+        }
+        Ok(())
+    }
+
+    /// Removes an account and returns how many keys went with it: those that act for it are revoked in the same transaction.
     ///
     /// # Errors
     /// [`RegistryError::NotDurable`] when the keys are refused already, but the store failed; the account is still there then.
-    pub fn remove_account(&self, id: AccountId, revoke_keys: bool) -> Result<usize, RegistryError> {
+    pub fn remove_account(&self, id: AccountId, removal: Removal) -> Result<usize, RegistryError> {
         let mut unsettled = self.writer();
         let account = self.account(id)?;
+        if !removal.force {
+            self.check_unused_administrator(&account)?;
+        }
         let mut living: Vec<KeyRecord> = Vec::new();
         self.store.visit_keys(&mut |record| {
             let record = unsettled.get(&record.id).cloned().unwrap_or(record);
@@ -68,7 +116,7 @@ impl Registry {
             }
             true
         })?;
-        if !living.is_empty() && !revoke_keys {
+        if !living.is_empty() && !removal.revoke_keys {
             return Err(RegistryError::AccountInUse { account: account.full_name(), keys: living.len() });
         }
         let now = self.clock.now();
@@ -92,7 +140,8 @@ fn check_credential(credential: &Credential) -> Result<(), RegistryError> {
         Credential::Token(token) if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) => {
             Err(RegistryError::Invalid("a token must not be empty and consists of visible ASCII characters".to_owned()))
         }
-        _ => Ok(()),
+        Credential::Minted { user_id } if user_id.is_empty() => Err(RegistryError::Invalid("the user has no id".to_owned())),
+        Credential::Password(_) | Credential::Token(_) | Credential::Minted { .. } => Ok(()),
     }
 }
 

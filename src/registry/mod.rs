@@ -55,6 +55,15 @@ pub struct KeyPatch {
     pub scopes: Option<Scopes>,
 }
 
+/// What may go with an account that is removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removal {
+    /// The keys that act for it are revoked; else there must be none.
+    pub revoke_keys: bool,
+    /// Also the administrator with which other accounts' sessions are made.
+    pub force: bool,
+}
+
 /// A key that was just made, or whose secret was: the only moment at which its text exists.
 #[derive(Debug)]
 pub struct Created {
@@ -98,6 +107,17 @@ pub enum RegistryError {
     /// The store failed, and nothing has changed in memory.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Other accounts' sessions are made with the account.
+    #[error(
+        "{account} is the administrator with which the sessions of {minted} other accounts are made: mark another one first (keygate \
+         accounts set-administrator NAME), or say --force"
+    )]
+    AdministratorInUse {
+        /// upstream/name.
+        account: String,
+        /// How many minted accounts the upstream has.
+        minted: usize,
+    },
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Random(getrandom::Error),

@@ -353,7 +353,7 @@ fn an_account_name_is_unique_per_upstream_and_its_number_is_never_used_again() {
     assert!(matches!(again, Err(RegistryError::AccountExists(name)) if name == "home/alice"));
     let elsewhere = house.registry.add_account(UpstreamName::new("away"), "alice".to_owned(), password("x")).expect("account");
     assert_eq!(elsewhere.device_id.len(), 32);
-    house.registry.remove_account(elsewhere.id, false).expect("removed");
+    house.registry.remove_account(elsewhere.id, Removal::default()).expect("removed");
     assert_eq!(house.heard.last(), format!("removed {}", elsewhere.id.0));
     let next = house.registry.add_account(UpstreamName::new("away"), "alice".to_owned(), password("x")).expect("account");
     assert!(next.id > elsewhere.id);
@@ -363,12 +363,15 @@ fn an_account_name_is_unique_per_upstream_and_its_number_is_never_used_again() {
 fn an_account_with_keys_is_removed_only_together_with_them() {
     let house = house();
     let created = house.created();
-    let refused = house.registry.remove_account(house.account, false);
+    let refused = house.registry.remove_account(house.account, Removal::default());
     assert!(matches!(refused, Err(RegistryError::AccountInUse { keys: 1, .. })));
     assert!(house.passes(&created.key));
-    assert_eq!(house.registry.remove_account(house.account, true).expect("removed"), 1);
+    assert_eq!(house.registry.remove_account(house.account, Removal { revoke_keys: true, force: false }).expect("removed"), 1);
     assert!(!house.passes(&created.key) && !house.passes_after_restart(&created.key));
-    assert!(matches!(house.registry.remove_account(house.account, true), Err(RegistryError::NoAccount)));
+    assert!(matches!(
+        house.registry.remove_account(house.account, Removal { revoke_keys: true, force: false }),
+        Err(RegistryError::NoAccount)
+    ));
     assert!(house.registry.key(created.record.id).expect("tombstone").revoked_at.is_some());
 }
 
@@ -384,6 +387,7 @@ fn a_new_credential_drops_the_sessions_and_the_broken_state() {
         other_secrets: Vec::new(),
         obtained_at: Timestamp::from_secs(1),
         expires_at: None,
+        minted_id: None,
     };
     house.store.commit(vec![Change::PutAccount(broken), Change::PutSession(session)]).expect("committed");
     let after = house.registry.set_credential(house.account, password("new")).expect("changed");
@@ -391,4 +395,31 @@ fn a_new_credential_drops_the_sessions_and_the_broken_state() {
     assert!(house.store.sessions().expect("sessions").is_empty());
     assert_eq!(house.heard.last(), format!("changed {}", house.account.0));
     assert!(house.registry.set_credential(house.account, Credential::Token("with space".into())).is_err());
+}
+
+#[test]
+fn an_upstream_has_one_administrator_at_most_and_never_a_minted_one() {
+    let house = house();
+    let upstream = house.store.accounts().expect("accounts").remove(0).upstream;
+    let add = |name: &str, credential| house.registry.add_account(upstream.clone(), name.to_owned(), credential).expect("added").id;
+    let (root, other) = (add("root", password("p")), add("other", password("p")));
+    let minted = add("minted", Credential::Minted { user_id: "u-1".to_owned() });
+    let administrators = || {
+        let accounts = house.store.accounts().expect("accounts").into_iter();
+        accounts.filter(|account| account.is_administrator).map(|account| account.id).collect::<Vec<_>>()
+    };
+    assert!(matches!(house.registry.set_administrator(minted, true, true), Err(RegistryError::Invalid(_))));
+    house.registry.set_administrator(root, true, false).expect("marked");
+    assert_eq!(administrators(), [root]);
+    house.registry.set_administrator(other, true, false).expect("in its place, in one step");
+    assert_eq!(administrators(), [other]);
+    assert_eq!(house.registry.remove_account(root, Removal::default()).expect("it is none any more"), 0);
+    let in_use = |result: Result<(), RegistryError>| matches!(result, Err(RegistryError::AdministratorInUse { minted: 1, .. }));
+    assert!(in_use(house.registry.set_administrator(other, false, false).map(drop)));
+    assert!(in_use(house.registry.remove_account(other, Removal { revoke_keys: true, force: false }).map(drop)));
+    assert_eq!(administrators(), [other]);
+    house.registry.set_administrator(other, false, true).expect("forced");
+    assert!(administrators().is_empty());
+    house.registry.remove_account(minted, Removal::default()).expect("removed");
+    assert!(house.registry.add_account(upstream, "empty".to_owned(), Credential::Minted { user_id: String::new() }).is_err());
 }

@@ -135,6 +135,8 @@ struct StoredAccount {
     user_id: Option<String>,
     created_at: Timestamp,
     broken: Option<String>,
+    #[serde(default)]
+    is_administrator: bool,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -142,6 +144,7 @@ struct StoredAccount {
 enum Method {
     Password,
     Token,
+    Minted,
 }
 
 impl StoredAccount {
@@ -162,11 +165,13 @@ impl StoredAccount {
             credential: match self.method {
                 Method::Password => Credential::Password(secret),
                 Method::Token => Credential::Token(secret),
+                Method::Minted => Credential::Minted { user_id: secret.expose().clone() },
             },
             device_id: self.device_id,
             user_id: self.user_id,
             created_at: self.created_at,
             broken: self.broken,
+            is_administrator: self.is_administrator,
         })
     }
 }
@@ -175,14 +180,17 @@ const fn method_word(method: Method) -> &'static [u8] {
     match method {
         Method::Password => b"password",
         Method::Token => b"token",
+        Method::Minted => b"minted",
     }
 }
 
 /// The bytes of an account, its credential sealed.
 pub(super) fn encode_account(sealer: &Sealer, account: &AccountRecord) -> Result<Vec<u8>, RecordError> {
     let (method, secret) = match &account.credential {
-        Credential::Password(secret) => (Method::Password, secret),
-        Credential::Token(secret) => (Method::Token, secret),
+        Credential::Password(secret) => (Method::Password, secret.expose()),
+        Credential::Token(secret) => (Method::Token, secret.expose()),
+        // No secret, but sealed as if it were one: whose sessions are made must not be for others to write.
+        Credential::Minted { user_id } => (Method::Minted, user_id),
     };
     let field = [method_word(method), account.upstream.as_str().as_bytes(), account.name.as_bytes()];
     let place = Place { table: ACCOUNTS, record: &account.id.0.to_be_bytes(), field: &field };
@@ -191,11 +199,12 @@ pub(super) fn encode_account(sealer: &Sealer, account: &AccountRecord) -> Result
         upstream: account.upstream.clone(),
         name: account.name.clone(),
         method,
-        sealed: sealer.seal(place, secret.expose().as_bytes())?,
+        sealed: sealer.seal(place, secret.as_bytes())?,
         device_id: account.device_id.clone(),
         user_id: account.user_id.clone(),
         created_at: account.created_at,
         broken: account.broken.clone(),
+        is_administrator: account.is_administrator,
     })
 }
 
@@ -215,6 +224,8 @@ struct StoredSession {
     other_secrets: Vec<String>,
     obtained_at: Timestamp,
     expires_at: Option<Timestamp>,
+    #[serde(default)]
+    minted_id: Option<String>,
 }
 
 /// Table key of a session: account, whether it is a key's, the key; big-endian, so that an account's sessions lie together.
@@ -252,6 +263,7 @@ pub(super) fn encode_session(sealer: &Sealer, session: &SessionRecord) -> Result
         other_secrets: session.other_secrets.iter().map(|secret| seal(b"other", secret)).collect::<Result<_, _>>()?,
         obtained_at: session.obtained_at,
         expires_at: session.expires_at,
+        minted_id: session.minted_id.clone(),
     })
 }
 
@@ -270,6 +282,7 @@ pub(super) fn decode_session(sealer: &Sealer, bytes: &[u8]) -> Result<SessionRec
         other_secrets: stored.other_secrets.iter().map(|sealed| open(b"other", sealed)).collect::<Result<_, _>>()?,
         obtained_at: stored.obtained_at,
         expires_at: stored.expires_at,
+        minted_id: stored.minted_id,
     })
 }
 
@@ -295,6 +308,7 @@ mod tests {
             user_id: None,
             created_at: Timestamp::from_millis(1),
             broken: None,
+            is_administrator: false,
         }
     }
 
@@ -330,6 +344,20 @@ mod tests {
         let text = String::from_utf8(bytes).expect("JSON");
         for altered in [text.replace("\"home\"", "\"evil\""), text.replace("\"alice\"", "\"mallory\""), text.replace(":3,", ":4,")] {
             assert_ne!(altered, text);
+            assert!(matches!(decode_account(&sealer(), altered.as_bytes()), Err(RecordError::Seal(SealError::Closed))));
+        }
+    }
+
+    #[test]
+    fn nobody_can_make_a_minted_account_mint_for_another_user_by_altering_its_record() {
+        let minted = |user_id: &str| AccountRecord { credential: Credential::Minted { user_id: user_id.to_owned() }, ..account() };
+        let bytes = encode_account(&sealer(), &minted("user-1")).expect("encoded");
+        let Credential::Minted { user_id } = decode_account(&sealer(), &bytes).expect("decoded").credential else { panic!("not minted") };
+        assert_eq!(user_id, "user-1");
+        let text = String::from_utf8(bytes).expect("JSON");
+        assert!(!text.contains("user-1"));
+        let password = String::from_utf8(encode_account(&sealer(), &account()).expect("encoded")).expect("JSON");
+        for altered in [text.replace("\"minted\"", "\"token\""), password.replace("\"password\"", "\"minted\"")] {
             assert!(matches!(decode_account(&sealer(), altered.as_bytes()), Err(RecordError::Seal(SealError::Closed))));
         }
     }

@@ -25,6 +25,8 @@ pub struct AccountRecord {
     pub created_at: Timestamp,
     /// Why keygate stopped logging in, if it did: a refused password. Cleared by a new credential or `accounts login`.
     pub broken: Option<String>,
+    /// Whether its sessions are what keygate makes other accounts' sessions with. At most one account of each upstream.
+    pub is_administrator: bool,
 }
 
 impl AccountRecord {
@@ -51,6 +53,8 @@ pub struct SessionRecord {
     pub obtained_at: Timestamp,
     /// When it dies, by our clock; `None`: not by time.
     pub expires_at: Option<Timestamp>,
+    /// The upstream's id of the API key that the token is, where an administrator made it for this.
+    pub minted_id: Option<String>,
 }
 
 impl SessionRecord {

@@ -95,12 +95,30 @@ pub enum Credential {
     Password(Secret<String>),
     /// A static upstream token or the server's own API key: used as it is, never renewed.
     Token(Secret<String>),
+    /// Nothing of its own: the upstream's administrator makes sessions for the user, as often as one is needed.
+    Minted {
+        /// The upstream's id of the user: only sessions of this one are taken.
+        user_id: String,
+    },
 }
 
 impl Credential {
     /// Whether another session can be had with it when the upstream calls one dead.
     pub const fn is_renewable(&self) -> bool {
-        matches!(self, Self::Password(_))
+        match self {
+            Self::Password(_) | Self::Minted { .. } => true,
+            Self::Token(_) => false,
+        }
+    }
+
+    /// Whether all keys of the account share one token that the upstream takes for an API key of its own and not for a login: where a
+    /// login is needed (Audiobookshelf's socket), it does not do.
+    pub const fn is_static_token(&self, kind: Kind) -> bool {
+        match self {
+            Self::Password(_) => false,
+            Self::Token(_) => true,
+            Self::Minted { .. } => matches!(kind, Kind::Audiobookshelf),
+        }
     }
 
     /// The word of `accounts list`.
@@ -108,6 +126,7 @@ impl Credential {
         match self {
             Self::Password(_) => "password",
             Self::Token(_) => "token",
+            Self::Minted { .. } => "minted",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keygate::clock::Clock;
 use keygate::keys::{ApiKey, Scope, Scopes};
-use keygate::registry::{KeyPatch, NewKey};
+use keygate::registry::{KeyPatch, NewKey, Removal};
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
 
@@ -95,9 +95,13 @@ async fn an_account_goes_with_its_keys_and_its_sessions() {
         let rig = Rig::new(kind).await;
         let path = if kind == Kind::Audiobookshelf { "/api/me" } else { "/System/Info" };
         assert_eq!(rig.get(path).await.status, 200, "{kind}");
-        assert!(rig.keep().registry.remove_account(rig.account.id, false).is_err(), "{kind}: keys act for it");
+        assert!(rig.keep().registry.remove_account(rig.account.id, Removal::default()).is_err(), "{kind}: keys act for it");
         assert_eq!(rig.get(path).await.status, 200, "{kind}");
-        assert_eq!(rig.keep().registry.remove_account(rig.account.id, true).expect("removed"), 1, "{kind}");
+        assert_eq!(
+            rig.keep().registry.remove_account(rig.account.id, Removal { revoke_keys: true, force: false }).expect("removed"),
+            1,
+            "{kind}"
+        );
         assert_eq!(rig.get(path).await.status, 401, "{kind}");
         support::until("the logout", || rig.standin.control().counters().logouts == 1).await;
     }

@@ -22,6 +22,7 @@ mod guessing;
 mod http2;
 mod leaks;
 mod lifecycle;
+mod minted;
 mod patience;
 mod refusals;
 mod retry;

@@ -51,6 +51,7 @@ fn account(number: u32) -> AccountRecord {
         user_id: Some("u-1".to_owned()),
         created_at: Timestamp::from_millis(1_000),
         broken: Some("refused".to_owned()),
+        is_administrator: number == 2,
     }
 }
 
@@ -63,6 +64,7 @@ fn session(account: u32, key: Option<u64>) -> SessionRecord {
         other_secrets: vec!["upstream-legacy-token".into()],
         obtained_at: Timestamp::from_millis(1_000),
         expires_at: Some(Timestamp::from_millis(9_000)),
+        minted_id: Some("minted-1".to_owned()),
     }
 }
 
@@ -194,6 +196,20 @@ fn accounts_and_sessions_come_back_with_their_secrets() {
         assert_eq!(sessions[0].token.expose(), "upstream-session-token");
         assert_eq!(sessions[0].refresh_token.as_ref().map(|secret| secret.expose().as_str()), Some("upstream-refresh-token"));
         assert_eq!(sessions[0].other_secrets[0].expose(), "upstream-legacy-token");
+    });
+}
+
+#[test]
+fn a_minted_account_an_administrator_and_the_id_of_what_was_minted_come_back() {
+    with_every_store(|store| {
+        let minted = AccountRecord { credential: Credential::Minted { user_id: "u-7".to_owned() }, ..account(1) };
+        store
+            .commit(vec![Change::PutAccount(minted), Change::PutAccount(account(2)), Change::PutSession(session(1, None))])
+            .expect("committed");
+        let accounts = store.accounts().expect("accounts");
+        assert!(matches!(&accounts[0].credential, Credential::Minted { user_id } if user_id == "u-7"));
+        assert_eq!((accounts[0].is_administrator, accounts[1].is_administrator), (false, true));
+        assert_eq!(store.sessions().expect("sessions")[0].minted_id.as_deref(), Some("minted-1"));
     });
 }
 

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
+use crate::upstream::dialect::minting::Minting;
 use crate::upstream::dialect::reading::{credential, json, plain, post_json, sensitive, unavailable};
 use crate::upstream::dialect::routes::{self, Habits, Tree};
 use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Route, RouteClass, TokenState, Verdict};
@@ -86,6 +87,7 @@ fn grant(path: &str, answer: &Answer) -> Result<Grant, GrantError> {
         other_secrets: user.token.filter(|token| !token.is_empty()).map(Secret::new).into_iter().collect(),
         user_id: Some(user.id),
         user_name: Some(user.username),
+        minted_id: None,
     })
 }
 
@@ -192,6 +194,10 @@ impl Dialect for Audiobookshelf {
     /// Node closes after 5 s, which the server does not change.
     fn pool_idle_timeout(&self) -> Duration {
         Duration::from_secs(4)
+    }
+
+    fn minting(&self) -> Minting {
+        Minting::ApiKey
     }
 
     fn session_per_key(&self) -> bool {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
+use crate::upstream::dialect::minting::Minting;
 use crate::upstream::dialect::reading::{credential, plain};
 use crate::upstream::dialect::{
     Answer, Call, Device, Dialect, Grant, GrantError, Route, RouteClass, TokenState, Verdict, mediabrowser, routes,
@@ -123,6 +124,11 @@ impl Dialect for Emby {
     /// Not documented and not measured; half of what Jellyfin gets.
     fn pool_idle_timeout(&self) -> Duration {
         Duration::from_secs(30)
+    }
+
+    /// Its API keys belong to no user, and it has no Quick Connect.
+    fn minting(&self) -> Minting {
+        Minting::Never("Emby gives an administrator no way to make a session for another user: give the account its password, or a token")
     }
 
     fn session_per_key(&self) -> bool {

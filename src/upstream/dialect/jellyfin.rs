@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
+use crate::upstream::dialect::minting::Minting;
 use crate::upstream::dialect::reading::{credential, plain};
 use crate::upstream::dialect::{
     Answer, Call, Device, Dialect, Grant, GrantError, Route, RouteClass, TokenState, Verdict, mediabrowser, routes,
@@ -96,6 +97,10 @@ impl Dialect for Jellyfin {
     /// Kestrel closes after 130 s.
     fn pool_idle_timeout(&self) -> Duration {
         Duration::from_secs(60)
+    }
+
+    fn minting(&self) -> Minting {
+        Minting::QuickConnect
     }
 
     fn session_per_key(&self) -> bool {

@@ -77,6 +77,7 @@ pub(super) fn read_login(kind: Kind, answer: &Answer) -> Result<Grant, GrantErro
                 lifetime: None,
                 user_id: Some(reply.user.id),
                 user_name: reply.user.name,
+                minted_id: None,
             })
         }
         StatusCode::UNAUTHORIZED => Err(GrantError::Refused(format!("{product} refused the password (401)"))),

@@ -4,11 +4,14 @@
 //! forwarded request, and classes routes. Sending is the business of [`crate::upstream::session`] and
 //! [`crate::forward`].
 
+pub mod api_keys;
 mod audiobookshelf;
 pub mod capability;
 mod emby;
 mod jellyfin;
 mod mediabrowser;
+pub mod minting;
+pub mod quick_connect;
 mod reading;
 mod routes;
 #[cfg(test)]
@@ -21,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::Kind;
+use crate::upstream::dialect::minting::Minting;
 
 pub use routes::{Methods, Route};
 
@@ -83,6 +87,8 @@ pub struct Grant {
     pub user_id: Option<String>,
     /// The upstream's name of the user.
     pub user_name: Option<String>,
+    /// The upstream's id of what an administrator made for this (an API key), by which it is deleted again.
+    pub minted_id: Option<String>,
 }
 
 /// The `iat` and `exp` of a token, by the upstream's clock. Only their difference is to be trusted.
@@ -235,6 +241,9 @@ pub trait Dialect: Send + Sync {
 
     /// How long the server keeps an idle connection, less a margin: the default of `pool_idle_timeout`.
     fn pool_idle_timeout(&self) -> std::time::Duration;
+
+    /// How sessions are made for users whose password keygate does not know.
+    fn minting(&self) -> Minting;
 
     /// Whether each key has a session of its own by default (Emby, Jellyfin) or all keys of an account share one.
     fn session_per_key(&self) -> bool;

@@ -97,6 +97,16 @@ impl Account {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes over what a flight learnt, and nothing else: an operator may have changed the rest meanwhile.
+    pub(super) fn learn(&self, record: &AccountRecord) {
+        let learnt = |now: &Arc<AccountRecord>| AccountRecord {
+            user_id: record.user_id.clone(),
+            broken: record.broken.clone(),
+            ..AccountRecord::clone(now)
+        };
+        self.record.rcu(learnt);
+    }
+
     /// The slot of a key (or of the account itself), made when it is not there.
     pub(super) fn slot(&self, key: Option<KeyId>) -> Arc<Slot> {
         if let Some(slot) = self.slots.load().get(&key) {

@@ -39,7 +39,7 @@ pub(super) enum Goal {
 }
 
 /// What a caller gets.
-pub(super) enum Step {
+enum Step {
     Ready(Arc<Session>),
     Wait(Landing<Outcome>),
 }
@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) writer: tokio::sync::Mutex<()>,
     /// One counter for all sessions: a session that was dropped and made anew never repeats a generation.
     generation: AtomicU64,
+    /// How many sessions are being ended at their upstreams.
+    pub(super) ending: watch::Sender<usize>,
 }
 
 impl Core {
@@ -91,6 +93,7 @@ impl Core {
             known: Known::default(),
             writer: tokio::sync::Mutex::new(()),
             generation: AtomicU64::new(newest),
+            ending: watch::Sender::new(0),
         };
         core.know_now();
         Ok(core)
@@ -120,7 +123,7 @@ impl Core {
     }
 
     /// The decision. The slot is locked for it, so that whoever comes when a flight has just landed sees what it brought.
-    pub(super) fn step(self: &Arc<Self>, place: &Place, goal: Goal, client: Option<IpAddr>) -> Result<Step, SessionError> {
+    fn step(self: &Arc<Self>, place: &Place, goal: Goal, client: Option<IpAddr>) -> Result<Step, SessionError> {
         let mut state = place.slot.state();
         let now = self.clock.now();
         if let Some(session) = place.slot.live.load_full() {
@@ -140,6 +143,23 @@ impl Core {
         }
         self.may_fly(place)?;
         Ok(Step::Wait(self.launch(place, &mut state, goal, client)))
+    }
+
+    /// See [`super::Sessions::current`].
+    pub(super) async fn obtain(self: &Arc<Self>, id: SessionId, goal: Goal, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
+        match self.obtain_once(id, goal, client).await {
+            // The account may have got a new credential under the flight's hands: then there is another one to ask.
+            Err(SessionError::NoAccount) => self.obtain_once(id, goal, client).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn obtain_once(self: &Arc<Self>, id: SessionId, goal: Goal, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
+        let place = self.place(id)?;
+        match self.step(&place, goal, client)? {
+            Step::Ready(session) => Ok(session),
+            Step::Wait(landing) => landed(landing).await.unwrap_or_else(|| Err(stopping())),
+        }
     }
 
     fn may_fly(&self, place: &Place) -> Result<(), SessionError> {
@@ -213,16 +233,28 @@ impl Core {
         self.control.spawn(async move { core.forget(id, gone, before).await });
     }
 
+    /// Ends all sessions of an account at the upstream.
+    pub(super) fn log_out_all(self: &Arc<Self>, account: &Arc<Account>) {
+        for slot in account.slots.load().values() {
+            self.spawn_log_out(account, Arc::clone(slot));
+        }
+    }
+
     /// Ends a slot's session at the upstream. Never one of a token account: its token is not ours to end.
     pub(super) fn spawn_log_out(self: &Arc<Self>, account: &Arc<Account>, slot: Arc<Slot>) {
         let record = slot.state().record.take();
-        let is_ours = matches!(account.record.load().credential, Credential::Password(_));
+        let is_ours = match account.record.load().credential {
+            Credential::Password(_) | Credential::Minted { .. } => true,
+            Credential::Token(_) => false,
+        };
         let Some(record) = record.filter(|_| is_ours) else { return };
         let (core, place) = (Arc::clone(self), Place { account: Arc::clone(account), slot });
+        self.ending.send_modify(|count| *count += 1);
         self.control.spawn(async move {
             if let Ok(flight) = Flight::new(&core, &place, None).await {
-                flight.log_out(&record).await;
+                flight.end(&record).await;
             }
+            core.ending.send_modify(|count| *count = count.saturating_sub(1));
         });
     }
 

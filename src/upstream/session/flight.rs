@@ -23,14 +23,24 @@ const CLOCKS_APART: Duration = Duration::from_secs(90);
 
 /// A flight and all that it carries.
 pub(super) struct Flight {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     place: Place,
-    account: Arc<AccountRecord>,
-    upstream: Arc<Upstream>,
-    device: Device,
+    pub(super) account: Arc<AccountRecord>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) device: Device,
     client: Option<IpAddr>,
     /// An operator waits for the outcome, and hears of a refusal without the log.
     by_hand: bool,
+}
+
+/// Where a session comes from when nothing can be renewed.
+#[derive(Clone, Copy)]
+enum Login<'a> {
+    Password(&'a Secret<String>),
+    /// From the upstream's administrator.
+    Mint {
+        user_id: &'a str,
+    },
 }
 
 /// What became of a renewal.
@@ -58,13 +68,17 @@ impl Flight {
         self.place.account.gate().check(self.core.clock.monotonic())?;
         match &self.account.credential {
             Credential::Token(token) => self.static_session(token, goal).await,
-            Credential::Password(password) if goal == Goal::Login => self.log_in(password).await,
-            Credential::Password(password) => self.renew_or_log_in(password).await,
+            Credential::Password(password) => self.obtain(Login::Password(password), goal).await,
+            Credential::Minted { user_id } => self.obtain(Login::Mint { user_id }, goal).await,
         }
     }
 
-    /// The gentlest way first: what was granted already, what was stored, the refresh token, the password.
-    async fn renew_or_log_in(&self, password: &Secret<String>) -> Outcome {
+    async fn obtain(&self, login: Login<'_>, goal: Goal) -> Outcome {
+        if goal == Goal::Login { self.log_in(login).await } else { self.renew_or_log_in(login).await }
+    }
+
+    /// The gentlest way first: what was granted already, what was stored, the refresh token, the login.
+    async fn renew_or_log_in(&self, login: Login<'_>) -> Outcome {
         let pending = self.place.slot.state().pending.clone();
         if let Some(record) = pending {
             return self.keep(record, None).await;
@@ -78,7 +92,7 @@ impl Flight {
         {
             return outcome;
         }
-        self.log_in(password).await
+        self.log_in(login).await
     }
 
     /// A session of an earlier run of the program, if its token may still live.
@@ -116,9 +130,16 @@ impl Flight {
         }
     }
 
-    async fn log_in(&self, password: &Secret<String>) -> Outcome {
+    async fn log_in(&self, login: Login<'_>) -> Outcome {
         let _one_at_a_time = self.place.account.login.lock().await;
         self.place.account.gate().check(self.core.clock.monotonic())?;
+        match login {
+            Login::Password(password) => self.log_in_with(password).await,
+            Login::Mint { user_id } => self.mint(user_id).await,
+        }
+    }
+
+    async fn log_in_with(&self, password: &Secret<String>) -> Outcome {
         let asked_at = self.core.clock.now();
         let dialect = self.upstream.dialect();
         let answer = self.call(dialect.login(&self.account.name, password, &self.device)).await;
@@ -150,6 +171,7 @@ impl Flight {
             other_secrets: Vec::new(),
             obtained_at: self.core.clock.now(),
             expires_at: None,
+            minted_id: None,
         };
         let session = Arc::new(self.session(&record));
         self.core.know().await;
@@ -163,7 +185,7 @@ impl Flight {
     /// What a good static token taught.
     async fn learn(&self, learnt: LoggedIn) {
         if let Some(account) = self.changed_account(&learnt) {
-            self.place.account.record.store(Arc::new(account));
+            self.place.account.learn(&account);
             self.core.keep_account(&self.place.account).await;
         }
         let mut state = self.place.slot.state();
@@ -190,7 +212,7 @@ impl Flight {
         }
     }
 
-    async fn accept(&self, grant: Grant, asked_at: Timestamp, done: &'static str) -> Outcome {
+    pub(super) async fn accept(&self, grant: Grant, asked_at: Timestamp, done: &'static str) -> Outcome {
         self.check_user(grant.user_id.as_deref()).await?;
         // Only the length of the token's life is believed, and it is counted from before the call: the upstream's clock may be off.
         let life = grant.lifetime.map(|lifetime| lifetime.expires_at.since(lifetime.issued_at));
@@ -205,6 +227,7 @@ impl Flight {
             other_secrets: grant.other_secrets,
             obtained_at: asked_at,
             expires_at: life.map(|life| asked_at.plus(life)),
+            minted_id: grant.minted_id,
         };
         let learnt = LoggedIn { user_id: grant.user_id, user_name: grant.user_name, token_life: life };
         {
@@ -245,7 +268,7 @@ impl Flight {
         match self.core.keep(&self.place, &record, account.clone()).await {
             Ok(true) => {}
             Ok(false) => {
-                self.log_out(&record).await;
+                self.end(&record).await;
                 return Err(SessionError::NoAccount);
             }
             Err(cause) => {
@@ -254,7 +277,7 @@ impl Flight {
             }
         }
         if let Some(account) = account {
-            self.place.account.record.store(Arc::new(account));
+            self.place.account.learn(&account);
         }
         self.place.account.gate().succeed();
         let session = Arc::new(self.session(&record));
@@ -295,7 +318,7 @@ impl Flight {
     }
 
     /// Stops the account until an operator acts, also after a restart.
-    async fn shut(&self, why: &str) -> SessionError {
+    pub(super) async fn shut(&self, why: &str) -> SessionError {
         let label = self.label();
         let why = format!("account {label}: {why}");
         let account = &self.place.account;
@@ -311,13 +334,13 @@ impl Flight {
         SessionError::Broken(why)
     }
 
-    fn fail(&self, failure: Failure, what: &'static str) -> SessionError {
+    pub(super) fn fail(&self, failure: Failure, what: &'static str) -> SessionError {
         let error = self.place.account.gate().fail(self.core.clock.monotonic(), failure, jitter());
         tracing::warn!(account = %self.label(), %error, "{what}");
         error
     }
 
-    async fn call(&self, call: Call) -> Result<Answer, Failure> {
+    pub(super) async fn call(&self, call: Call) -> Result<Answer, Failure> {
         call::call(&self.upstream, call, self.client).await.map_err(|error| {
             let text = format!("account {}: {error}", self.label());
             let (error, judged) = match error {
@@ -329,7 +352,7 @@ impl Flight {
     }
 
     /// A failure that is nobody's fault for good. Answers of a server that is starting, or of a proxy before it, were no logins.
-    fn unavailable(&self, error: GrantError, answer: &Answer) -> Failure {
+    pub(super) fn unavailable(&self, error: GrantError, answer: &Answer) -> Failure {
         let judged = !matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
         let retry_after = match &error {
             GrantError::Limited { retry_after_secs } => Some(Duration::from_secs(*retry_after_secs)),
@@ -342,7 +365,7 @@ impl Flight {
         Failure { error: SessionError::Waiting { why, retry_after_secs: 1 }, judged, retry_after }
     }
 
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         self.place.account.label()
     }
 }

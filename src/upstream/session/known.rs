@@ -106,7 +106,8 @@ fn credentials(account: &Account, all: &mut Vec<Secret<String>>) {
     match &account.record.load().credential {
         Credential::Token(token) => add(token),
         Credential::Password(password) if is_telling(password.expose()) => add(password),
-        Credential::Password(_) => {}
+        // A minted one has nothing but its sessions.
+        Credential::Password(_) | Credential::Minted { .. } => {}
     }
     for slot in account.slots.load().values() {
         if let Some(session) = slot.live.load().as_ref() {

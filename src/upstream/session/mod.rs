@@ -10,6 +10,7 @@ mod core;
 mod flight;
 mod gate;
 mod known;
+mod minting;
 mod persist;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,8 @@ use crate::store::records::AccountRecord;
 use crate::store::{Store, StoreError};
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::TokenState;
-use crate::upstream::session::core::{Core, Goal, Step};
+use crate::upstream::session::core::{Core, Goal};
+pub use crate::upstream::session::minting::AdministratorError;
 use crate::upstream::{AccountId, Credential, UpstreamName, survey};
 
 /// What to do about an account that is broken and stays: the reason says nothing of that.
@@ -177,8 +179,15 @@ impl Sessions {
             Some(account) if is_same(&account.record.load().credential, &record.credential) => {
                 record.broken = account.gate().broken().map(str::to_owned);
                 account.record.store(Arc::new(record));
+                self.core.keep_changed(account);
             }
-            _ => self.core.renew_account(record),
+            known => {
+                self.core.renew_account(record);
+                if let Some(before) = known.filter(|before| minting::is_minted(&before.record.load().credential)) {
+                    // Nobody knows of these afterwards: they would live on at the upstream for ever.
+                    self.core.log_out_all(&before);
+                }
+            }
         }
         self.core.know_now();
     }
@@ -198,14 +207,11 @@ impl Sessions {
         });
         let Some(account) = before.get(&id) else { return };
         account.stop();
-        let slots: Vec<_> = account.slots.load().values().map(Arc::clone).collect();
-        let wrote = account.wrote_record.load(Ordering::SeqCst) || slots.iter().any(|slot| slot.state().record.is_some());
+        let wrote = account.wrote_record.load(Ordering::SeqCst) || account.slots.load().values().any(|slot| slot.state().record.is_some());
         if wrote {
             self.core.spawn_forget(id, Vec::new(), account);
         }
-        for slot in slots {
-            self.core.spawn_log_out(account, slot);
-        }
+        self.core.log_out_all(account);
     }
 
     /// Forgets the session of a revoked key, and ends it at the upstream in the background.
@@ -226,7 +232,9 @@ impl Sessions {
     pub fn session_id(&self, account: &AccountRecord, key: KeyId) -> SessionId {
         let per_key = match account.credential {
             Credential::Token(_) => false,
-            Credential::Password(_) => self.core.upstreams.load().get(&account.upstream).is_some_and(|upstream| upstream.session_per_key),
+            Credential::Password(_) | Credential::Minted { .. } => {
+                self.core.upstreams.load().get(&account.upstream).is_some_and(|upstream| upstream.session_per_key)
+            }
         };
         SessionId { account: account.id, key: per_key.then_some(key) }
     }
@@ -246,7 +254,7 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`].
     pub async fn current(&self, id: SessionId, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
-        self.obtain(id, Goal::Usable, client).await
+        self.core.obtain(id, Goal::Usable, client).await
     }
 
     /// The session that follows one which the upstream called dead: a hundred callers with the same stale one cause one renewal.
@@ -255,23 +263,7 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`].
     pub async fn replace(&self, stale: &Session, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
-        self.obtain(stale.id, Goal::Other(stale.generation), client).await
-    }
-
-    async fn obtain(&self, id: SessionId, goal: Goal, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
-        match self.obtain_once(id, goal, client).await {
-            // The account may have got a new credential under the flight's hands: then there is another one to ask.
-            Err(SessionError::NoAccount) => self.obtain_once(id, goal, client).await,
-            outcome => outcome,
-        }
-    }
-
-    async fn obtain_once(&self, id: SessionId, goal: Goal, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
-        let place = self.core.place(id)?;
-        match self.core.step(&place, goal, client)? {
-            Step::Ready(session) => Ok(session),
-            Step::Wait(landing) => core::landed(landing).await.unwrap_or_else(|| Err(core::stopping())),
-        }
+        self.core.obtain(stale.id, Goal::Other(stale.generation), client).await
     }
 
     /// Asks the upstream whether a session's token lives: one flight, its answer good for some seconds.
@@ -296,7 +288,7 @@ impl Sessions {
             let _ = core::landed(landing).await;
         }
         place.account.gate().clear();
-        self.obtain(place.slot.id, Goal::Login, None).await?;
+        self.core.obtain(place.slot.id, Goal::Login, None).await?;
         let learnt = place.slot.state().logged_in.clone();
         Ok(learnt.unwrap_or(LoggedIn { user_id: None, user_name: None, token_life: None }))
     }
@@ -325,6 +317,7 @@ impl Sessions {
 fn is_same(a: &Credential, b: &Credential) -> bool {
     match (a, b) {
         (Credential::Password(a), Credential::Password(b)) | (Credential::Token(a), Credential::Token(b)) => a.expose() == b.expose(),
+        (Credential::Minted { user_id: a }, Credential::Minted { user_id: b }) => a == b,
         _ => false,
     }
 }

@@ -62,6 +62,14 @@ impl Core {
         }
     }
 
+    /// After an operator changed an account's record: a flight that wrote an older one in between must not have the last word.
+    pub(super) fn keep_changed(self: &Arc<Self>, account: Arc<Account>) {
+        if account.wrote_record.load(Ordering::SeqCst) {
+            let core = Arc::clone(self);
+            self.control.spawn(async move { core.keep_account(&account).await });
+        }
+    }
+
     /// After slots were taken away: their sessions leave the store.
     pub(super) async fn forget(&self, account: AccountId, gone: Vec<SessionId>, before: Arc<Account>) {
         let _order = self.writer.lock().await;

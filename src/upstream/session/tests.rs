@@ -1,6 +1,7 @@
 //! Sessions against a small upstream on loopback, a store in memory and a clock that is moved by hand.
 
 mod fakes;
+mod minting;
 
 use std::sync::Arc;
 use std::time::Duration;

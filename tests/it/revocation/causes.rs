@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keygate::registry::RegistryError;
+use keygate::registry::{RegistryError, Removal};
 use keygate::store::memory::Fault;
 
 use super::*;
@@ -65,7 +65,10 @@ impl Death {
                 let patch = KeyPatch { account: Some(scene.other_account.id), ..KeyPatch::default() };
                 registry.edit_key(id, patch).expect("moved");
             }
-            Self::AccountRemoved => drop(registry.remove_account(scene.rig.account.id, true).expect("removed")),
+            Self::AccountRemoved => {
+                let removed = registry.remove_account(scene.rig.account.id, Removal { revoke_keys: true, force: false });
+                removed.expect("removed");
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::upstream::{AccountId, Credential, Kind, UpstreamName};
 const LONG: Duration = Duration::from_secs(60);
 
 pub(super) const ACCOUNT: AccountId = AccountId(7);
+const ADMINISTRATOR: AccountId = AccountId(8);
 
 /// Runs a test on a runtime of its own, as the control runtime is in the program.
 pub(super) fn runtime(test: impl Future<Output = ()>) {
@@ -173,6 +174,8 @@ struct State {
     refresh_token: Option<String>,
     previous: Option<String>,
     tokens: HashSet<String>,
+    minted: usize,
+    keys: Vec<Value>,
     logins: usize,
     refreshes: usize,
     probes: usize,
@@ -201,6 +204,8 @@ impl FakeUpstream {
             refresh_token: None,
             previous: None,
             tokens: HashSet::new(),
+            minted: 0,
+            keys: Vec::new(),
             logins: 0,
             refreshes: 0,
             probes: 0,
@@ -272,6 +277,12 @@ impl FakeUpstream {
         self.state().probes
     }
 
+    /// How many API keys were made, and how many of them are there.
+    pub(super) fn minted(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.minted, state.keys.len())
+    }
+
     pub(super) fn calls(&self) -> usize {
         self.state().calls
     }
@@ -299,7 +310,10 @@ impl FakeUpstream {
             if is_login && state.mode == Mode::Normal { state.login_mode } else { state.mode }
         };
         match mode {
-            Mode::Normal => Ok(self.normal(head.uri.path(), &head.headers, &body)),
+            Mode::Normal => Ok(match head.uri.path().strip_prefix("/api/api-keys") {
+                Some(rest) => self.api_keys(head.method.as_str(), rest.trim_start_matches('/'), &body),
+                None => self.normal(head.uri.path(), &head.headers, &body),
+            }),
             Mode::Status(status, retry_after) => {
                 let mut response = reply(status, &Value::Null);
                 if let Some(seconds) = retry_after {
@@ -322,6 +336,7 @@ impl FakeUpstream {
                 self.login(body, "Pw")
             }
             "/auth/refresh" => self.refresh(&text("x-refresh-token")),
+            "/api/me" => reply(200, &json!({ "id": self.state().user, "username": "alice" })),
             "/Users/Me" => {
                 let mut state = self.state();
                 state.probes += 1;
@@ -337,6 +352,28 @@ impl FakeUpstream {
                 reply(200, &Value::Null)
             }
             _ => reply(404, &Value::Null),
+        }
+    }
+
+    /// Audiobookshelf's own API keys, for whoever asks.
+    fn api_keys(&self, method: &str, id: &str, body: &[u8]) -> Response<Full<Bytes>> {
+        let mut state = self.state();
+        match method {
+            "POST" => {
+                let asked: Value = serde_json::from_slice(body).unwrap();
+                state.minted += 1;
+                let id = format!("key-{}", state.minted);
+                let key = json!({ "id": id, "name": asked["name"], "userId": asked["userId"], "isActive": asked["isActive"] });
+                state.keys.push(key.clone());
+                let mut answer = key;
+                answer["apiKey"] = json!(format!("jwt-of-{id}"));
+                reply(200, &json!({ "apiKey": answer }))
+            }
+            "DELETE" => {
+                state.keys.retain(|key| key["id"] != id);
+                reply(200, &Value::Null)
+            }
+            _ => reply(200, &json!({ "apiKeys": state.keys })),
         }
     }
 
@@ -410,6 +447,21 @@ impl Fixture {
         Self::start(Kind::Jellyfin, Credential::Token(Secret::from(token))).await
     }
 
+    /// A minted account, and an administrator who is logged in.
+    pub(super) async fn minted() -> Self {
+        let fixture = Self::start(Kind::Audiobookshelf, Credential::Minted { user_id: "user-1".to_owned() }).await;
+        let root = AccountRecord {
+            id: ADMINISTRATOR,
+            name: "root".to_owned(),
+            is_administrator: true,
+            ..record(Credential::Password(Secret::from("right")))
+        };
+        fixture.store.put_account(root.clone());
+        fixture.sessions.put_account(root);
+        fixture.sessions.current(SessionId { account: ADMINISTRATOR, key: None }, None).await.unwrap();
+        fixture
+    }
+
     async fn start(kind: Kind, credential: Credential) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
         let upstream = FakeUpstream::start(Arc::clone(&clock)).await;
@@ -471,6 +523,7 @@ fn record(credential: Credential) -> AccountRecord {
         user_id: None,
         created_at: Timestamp::from_secs(1_800_000_000),
         broken: None,
+        is_administrator: false,
     }
 }
 
