@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
 use crate::config::source::SourceError;
 use crate::gateway::routing::Settings;
@@ -102,6 +102,14 @@ pub fn open_store(config: &Config) -> Result<store::Opened, StoreError> {
         Err(error) => return Err(StoreError::MasterKey(format!("the master key of the store: {error}"))),
     };
     store::open(&config.store.path, source, &text)
+}
+
+/// The clock of everything over this store: the machine's, and never earlier than the store says that it was.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn clock(store: &dyn Store, machine: Arc<dyn Clock>) -> Result<Arc<dyn Clock>, StoreError> {
+    Ok(Arc::new(SteadyClock::new(machine, store.time_mark()?)))
 }
 
 /// A running gateway.

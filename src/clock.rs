@@ -1,5 +1,6 @@
 //! Time as an argument: wall clock and monotonic clock behind one trait, so that tests move it by hand.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -59,26 +60,37 @@ impl std::fmt::Display for Timestamp {
 
 /// Where the program reads the time. Nothing else may: the lint file bans the standard library's clocks.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock.
+    /// The wall clock, as everything is judged by it.
     fn now(&self) -> Timestamp;
+
     /// Time since an arbitrary start, never going back.
     fn monotonic(&self) -> Duration;
+
+    /// The machine's wall clock, also where [`Clock::now`] remembers a later time.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// How far the machine's wall clock is behind the time that is remembered.
+    fn behind(&self) -> Duration {
+        self.now().since(self.wall())
+    }
+
+    /// Lets a remembered time go: the machine's wall clock counts again.
+    fn forget(&self) {}
 }
 
-/// The machine's clocks. The wall clock never goes back while the program runs: setting the machine's back must not bring expired keys
-/// to life.
+/// The machine's clocks, as they stand.
 #[derive(Debug)]
 pub struct SystemClock {
     start: std::time::Instant,
-    /// The wall clock less the monotonic one, in milliseconds: the most that was seen.
-    offset: AtomicI64,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts at zero.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now(), offset: AtomicI64::new(i64::MIN) }
+        Self { start: std::time::Instant::now() }
     }
 }
 
@@ -92,13 +104,58 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let wall = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        never_back(&self.offset, wall, i64::try_from(self.monotonic().as_millis()).unwrap_or(i64::MAX))
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+/// A clock that never goes back: setting the machine's back must not bring expired keys to life, and neither must a machine without a
+/// battery that starts in 1970. It goes on from the latest time that it saw, or that was written down before it was made.
+pub struct SteadyClock {
+    machine: Arc<dyn Clock>,
+    /// The wall clock less the monotonic one, in milliseconds: the most that was seen.
+    most: AtomicI64,
+}
+
+impl SteadyClock {
+    /// Over the machine's clocks. `mark`: it was that late already.
+    pub fn new(machine: Arc<dyn Clock>, mark: Option<Timestamp>) -> Self {
+        let monotonic = millis(machine.monotonic());
+        let most = mark.map_or(i64::MIN, |mark| mark.0.saturating_sub(monotonic));
+        Self { machine, most: AtomicI64::new(most) }
+    }
+}
+
+impl std::fmt::Debug for SteadyClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SteadyClock").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        never_back(&self.most, self.machine.now().0, millis(self.machine.monotonic()))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.machine.monotonic()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.machine.wall()
+    }
+
+    fn forget(&self) {
+        let offset = self.machine.now().0.saturating_sub(millis(self.machine.monotonic()));
+        self.most.store(offset, Ordering::Relaxed);
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The wall clock, or where it would stand had nobody set it back. Cores share `most`, which is written only when the clock was set
@@ -131,6 +188,11 @@ impl ManualClock {
         self.wall_millis.fetch_add(i64::try_from(millis).unwrap_or(i64::MAX), Ordering::SeqCst);
         self.monotonic_millis.fetch_add(millis, Ordering::SeqCst);
     }
+
+    /// Sets the wall clock, forward or back.
+    pub fn set(&self, wall: Timestamp) {
+        self.wall_millis.store(wall.0, Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
@@ -160,5 +222,48 @@ mod tests {
         ] {
             assert_eq!(never_back(&most, wall, monotonic), Timestamp::from_millis(now), "{wall} {monotonic}");
         }
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_written_mark_holds_against_a_machine_that_starts_in_the_past_and_time_goes_on_from_it() {
+        let machine = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        machine.advance(HOUR);
+        let clock = SteadyClock::new(Arc::clone(&machine) as _, Some(NOW));
+        assert_eq!((clock.now(), clock.wall()), (NOW, Timestamp::from_millis(0).plus(HOUR)));
+        machine.advance(HOUR);
+        assert_eq!(clock.now(), NOW.plus(HOUR));
+        machine.set(NOW.plus(TEN_YEARS));
+        assert_eq!((clock.now(), clock.behind()), (NOW.plus(TEN_YEARS), Duration::ZERO), "a clock that is set right is followed");
+    }
+
+    #[test]
+    fn a_mark_in_the_past_and_no_mark_change_nothing() {
+        for mark in [None, Some(NOW.minus(TEN_YEARS))] {
+            let clock = SteadyClock::new(Arc::new(ManualClock::new(NOW)), mark);
+            assert_eq!((clock.now(), clock.behind()), (NOW, Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_time_that_was_wrong_can_be_forgotten_and_what_follows_is_remembered_again() {
+        let machine = Arc::new(ManualClock::new(NOW));
+        let clock = SteadyClock::new(Arc::clone(&machine) as _, Some(NOW.plus(TEN_YEARS)));
+        assert_eq!(clock.behind(), TEN_YEARS);
+        clock.forget();
+        assert_eq!((clock.now(), clock.behind()), (NOW, Duration::ZERO));
+        machine.set(NOW.minus(TEN_YEARS));
+        assert_eq!(clock.now(), NOW);
+    }
+
+    #[test]
+    fn the_machine_s_clocks_are_of_this_century_and_do_not_stand_still_for_ever() {
+        let clock = SystemClock::new();
+        assert!(clock.now() > NOW && clock.behind() == Duration::ZERO);
+        let (before, at) = (clock.monotonic(), clock.now());
+        assert!(clock.monotonic() >= before && clock.wall() >= at.minus(HOUR));
     }
 }

@@ -333,6 +333,20 @@ pub struct StatusView {
     pub broken_accounts: usize,
     /// How many keys that are not revoked.
     pub keys: usize,
+    /// What keys are judged by: the latest time that was seen.
+    pub time: String,
+    /// By how much the machine's clock is behind that.
+    pub clock_behind_seconds: u64,
+}
+
+/// `POST /api/time/forget`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimeForgotten {
+    /// What keys were judged by.
+    pub before: String,
+    /// What they are judged by now.
+    pub now: String,
 }
 
 /// An upstream as answers show it.

@@ -23,10 +23,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::api::{Reloaded, StatusView, UpstreamView};
+use crate::admin::api::{Reloaded, StatusView, TimeForgotten, UpstreamView};
 use crate::admin::error::AdminError;
 use crate::clock::Clock;
-use crate::registry::Registry;
+use crate::registry::{Forgotten, Registry};
 use crate::upstream::session::{AccountState, Sessions};
 
 pub use router::router;
@@ -89,7 +89,16 @@ impl Admin {
             accounts: accounts.len(),
             broken_accounts: broken.count(),
             keys: self.registry.count_living()?,
+            time: self.clock.now().to_string(),
+            clock_behind_seconds: self.clock.behind().as_secs(),
         })
+    }
+
+    /// Judges keys by the machine's clock again. Blocking.
+    fn forget_time(&self, asked_by: Peer) -> Result<TimeForgotten, AdminError> {
+        let Forgotten { before, now } = self.registry.forget_time()?;
+        tracing::warn!("keys are judged by the machine's clock again, {now}, and not by {before} any more: asked by {asked_by}");
+        Ok(TimeForgotten { before: before.to_string(), now: now.to_string() })
     }
 
     /// Reads the configuration again; a wrong one changes nothing. Blocking.

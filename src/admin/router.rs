@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::admin::api::{
     AccountList, AccountRemoved, AvailableUsers, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest,
-    OneAccount, OneKey, PatchAccountRequest, PatchKeyRequest, Reloaded, RotateRequest, StatusView,
+    OneAccount, OneKey, PatchAccountRequest, PatchKeyRequest, Reloaded, RotateRequest, StatusView, TimeForgotten,
 };
 use crate::admin::error::AdminError;
 use crate::admin::lines::Lines;
@@ -45,6 +45,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/accounts/{id}/forwarding", get(forwarding))
         .route("/api/status", get(status))
         .route("/api/reload", post(reload))
+        .route("/api/time/forget", post(forget_time))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -176,6 +177,10 @@ async fn status(State(admin): Shared) -> Answer<StatusView> {
 
 async fn reload(State(admin): Shared, Extension(peer): Asker) -> Answer<Reloaded> {
     admin.blocking(move |admin| admin.reload(&peer)).await.map(Json)
+}
+
+async fn forget_time(State(admin): Shared, Extension(peer): Asker) -> Answer<TimeForgotten> {
+    admin.blocking(move |admin| admin.forget_time(peer)).await.map(Json)
 }
 
 async fn no_route() -> Response {

@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open;
 use crate::cli::output::{Format, Output};
 use crate::cli::signals::Signals;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::config::source::SecretSource;
 use crate::demo::{Options, StandIn};
@@ -108,7 +108,7 @@ fn configure(standins: &[StandIn]) -> Result<Config, Failure> {
 
 fn start(config: &Config, folder: &Path) -> Result<App, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(Arc::new(SystemClock::new()), None));
     let source = SecretSource::File(folder.join("master.key"));
     let opened =
         store::open(&folder.join("store").join("keygate.redb"), &source, &MasterKeyText::Missing).map_err(|error| failed(&error))?;

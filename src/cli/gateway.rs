@@ -3,10 +3,10 @@
 use http::Method;
 
 use crate::admin::api::{Reloaded, StatusView};
-use crate::cli::Global;
 use crate::cli::client::Backend;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
+use crate::cli::{Global, timekeeping};
 
 /// `keygate status`.
 pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), Failure> {
@@ -26,6 +26,13 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
         vec!["accounts".to_owned(), accounts],
         vec!["keys".to_owned(), status.keys.to_string()],
     ];
+    let time = match status.clock_behind_seconds {
+        behind if behind > timekeeping::NOTABLE.as_secs() => {
+            format!("{}; the machine's clock is {behind} s behind: see keygate store forget-time --help", status.time)
+        }
+        _ => status.time,
+    };
+    rows.push(vec!["time".to_owned(), time]);
     rows.extend(status.upstreams.into_iter().map(|one| vec!["upstream".to_owned(), format!("{} ({}) {}", one.name, one.kind, one.url)]));
     output.rows(&["WHAT", "VALUE"], &rows)
 }

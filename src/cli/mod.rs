@@ -17,7 +17,9 @@ pub mod output;
 mod process;
 pub mod serve;
 mod signals;
+mod store;
 mod time;
+mod timekeeping;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -43,6 +45,9 @@ Run:
 Keys and accounts:
   keys          create, list, show, edit, disable, enable, rotate, revoke
   accounts      add, list, show, login, set-credential, set-administrator, remove
+
+Store:
+  store         forget-time
 
 Options:
 {options}
@@ -108,6 +113,9 @@ pub enum Command {
     /// Add, show and change the accounts of media servers that keys act for
     #[command(subcommand)]
     Accounts(accounts::AccountsCommand),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// `keygate check-config`.
@@ -141,6 +149,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status => block_on(gateway::status(global, &mut output)),
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
+        Command::Store(command) => block_on(store::run(command, global, &mut output)),
     }
 }
 
@@ -178,7 +187,7 @@ mod tests {
         for name in command.get_subcommands().map(clap::Command::get_name) {
             assert!(help.contains(&format!("\n  {name} ")), "{name} is missing from:\n{help}");
         }
-        for noun in ["keys", "accounts"] {
+        for noun in ["keys", "accounts", "store"] {
             let line = help.lines().find(|line| line.trim_start().starts_with(noun)).expect("a line");
             for verb in command.find_subcommand(noun).expect("a noun").get_subcommands() {
                 assert!(line.contains(verb.get_name()), "{noun} {} is missing from: {line}", verb.get_name());

@@ -12,7 +12,7 @@ use crate::admin::api::UpstreamView;
 use crate::app::{self, Keep};
 use crate::cli::Global;
 use crate::cli::failure::{Exit, Failure};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::problem::{Problems, Warning};
 use crate::config::{Config, UpstreamConfig};
 use crate::gateway::routing::Settings;
@@ -33,7 +33,7 @@ pub(crate) fn problems(problems: Problems) -> Failure {
 /// it within a runtime.
 pub(crate) fn offline(config: &Config) -> Result<Arc<Admin>, OpenError> {
     let opened = app::open_store(config)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock = app::clock(&*opened.store, Arc::new(SystemClock::new()))?;
     let settings = Settings::new(config, None);
     let keep = Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current())?;
     Ok(Arc::new(Admin::new(keep.registry, keep.sessions, clock, views(config), TaskTracker::new())))

@@ -17,7 +17,7 @@ use crate::app::{self, App, Keep};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::online::{self, Judged};
 use crate::cli::signals::{Asked, Signals};
-use crate::cli::{Global, open, process};
+use crate::cli::{Global, open, process, timekeeping};
 use crate::clock::{Clock, SystemClock};
 use crate::config::problem::Warning;
 use crate::config::{self, Config};
@@ -97,6 +97,7 @@ struct Daemon {
     admin: Arc<Admin>,
     socket: AdminSocket,
     background: Background,
+    clock: Arc<dyn Clock>,
 }
 
 /// Tasks beside the requests, and their end.
@@ -131,30 +132,37 @@ impl Daemon {
         if opened.is_new {
             tracing::info!(path = %config.store.path.display(), "made a new store; back it up, and its master key too, but in another place");
         }
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let clock = app::clock(&*opened.store, Arc::new(SystemClock::new())).map_err(|error| failed(&error))?;
         let settings = Settings::new(&config, None);
         let keep =
             Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current()).map_err(|error| failed(&error))?;
         // The socket first: it is refused where another keygate answers, before any port is taken.
         let socket = AdminSocket::bind(&config.admin.socket, SocketAccess::Group).map_err(|error| failed(&error))?;
         let app = App::start(&config, settings, keep, certificate).map_err(|error| failed(&error))?;
-        let admin =
-            Admin::new(Arc::clone(&app.keep.registry), Arc::clone(&app.keep.sessions), clock, open::views(&config), TaskTracker::new());
+        let admin = Admin::new(
+            Arc::clone(&app.keep.registry),
+            Arc::clone(&app.keep.sessions),
+            Arc::clone(&clock),
+            open::views(&config),
+            TaskTracker::new(),
+        );
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let admin = match &config.file {
             Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app, background.clone())),
             None => admin,
         };
-        Ok(Self { app, config, admin: Arc::new(admin), socket, background })
+        Ok(Self { app, config, admin: Arc::new(admin), socket, background, clock })
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let Self { app, config, admin, socket, background } = self;
+        let Self { app, config, admin, socket, background, clock } = self;
         let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
         background.look_at(app.gateway.settings().upstreams().into_values(), &Handle::current());
         let Background { tasks, stop } = background;
         tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
+        let registry = Arc::clone(&app.keep.registry);
+        tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
         tasks.spawn(watchdog(stop.clone()));
         announce(&config, &app);
         notify(&[NotifyState::Ready]);

@@ -5,6 +5,7 @@ mod accounts;
 mod keys;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ use crate::store::records::AccountRecord;
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
 use crate::upstream::session::Sessions;
+
+pub use time::Forgotten;
 
 /// Longest name, in bytes.
 const MAX_NAME_BYTES: usize = 200;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
@@ -32,6 +33,7 @@ struct State {
     sessions: BTreeMap<SessionId, SessionRecord>,
     handouts: BTreeMap<[u8; 32], HandoutRecord>,
     next_account: u32,
+    time_mark: Option<Timestamp>,
     commits: u64,
     faults: BTreeMap<u64, Fault>,
 }
@@ -85,6 +87,7 @@ impl State {
             Change::RemoveHandout(digest) => {
                 self.handouts.remove(digest.as_bytes());
             }
+            Change::MarkTime(mark) => self.time_mark = Some(mark),
         }
     }
 }
@@ -112,6 +115,10 @@ impl Store for MemoryStore {
 
     fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError> {
         Ok(self.state().handouts.values().cloned().collect())
+    }
+
+    fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.state().time_mark)
     }
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {

@@ -11,6 +11,7 @@ pub mod seal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::config::source::SecretSource;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyDigest, KeyHasher, KeyId};
@@ -38,6 +39,8 @@ pub enum Change {
     PutHandout(HandoutRecord),
     /// Removes a handout, by the digest of its text.
     RemoveHandout(KeyDigest),
+    /// Writes down how late it is, in place of what was written before.
+    MarkTime(Timestamp),
 }
 
 /// The store's contract. Blocking: call it from a thread that may block.
@@ -74,6 +77,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError>;
+
+    /// How late it was when that was last written down.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn time_mark(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// One key's record, tombstones included.
     ///

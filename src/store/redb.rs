@@ -13,6 +13,7 @@ use redb::{
 };
 
 use self::opening::{builder, lay_out, open_database, rehearse};
+use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::store::encode::{self, RecordError};
@@ -26,6 +27,8 @@ use crate::upstream::AccountId;
 /// redb's page cache, in bytes. Its own default is 1 GiB; nothing here is read twice.
 pub const CACHE_BYTES: usize = 16 << 20;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Milliseconds since the epoch, as little-endian bytes; absent until they are first written.
+const TIME_MARK: &str = "time_mark";
 const KEYS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keys");
 const KEY_INDEX: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("key_index");
 const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(encode::ACCOUNTS);
@@ -159,6 +162,14 @@ impl Store for RedbStore {
         })
     }
 
+    fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|transaction| {
+            let stored = transaction.open_table(META)?.get(TIME_MARK)?;
+            let mark = stored.and_then(|bytes| bytes.value().try_into().ok().map(i64::from_le_bytes));
+            Ok(mark.map(Timestamp::from_millis))
+        })
+    }
+
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(KEYS)?;
@@ -209,6 +220,9 @@ fn apply(transaction: &WriteTransaction, sealer: &Sealer, changes: Vec<Change>) 
             }
             Change::RemoveHandout(digest) => {
                 transaction.open_table(HANDOUTS)?.remove(digest.as_bytes())?;
+            }
+            Change::MarkTime(mark) => {
+                transaction.open_table(META)?.insert(TIME_MARK, mark.as_millis().to_le_bytes().as_slice())?;
             }
         }
     }

@@ -266,6 +266,19 @@ fn the_number_of_a_removed_account_is_never_given_again() {
 }
 
 #[test]
+fn the_time_that_was_written_down_is_there_and_a_later_word_counts_also_when_it_is_earlier() {
+    with_every_store(|store| {
+        assert_eq!(store.time_mark().expect("mark"), None);
+        for millis in [1_700_000_000_123, 0, -5] {
+            let mark = Timestamp::from_millis(millis);
+            store.commit(vec![Change::MarkTime(mark), Change::PutKey(key(5))]).expect("committed");
+            assert_eq!(store.time_mark().expect("mark"), Some(mark));
+        }
+        assert_eq!(store.next_account().expect("number"), AccountId(1), "nothing else of the store's own is touched");
+    });
+}
+
+#[test]
 fn a_store_can_be_shared_between_threads() {
     let store: Arc<dyn Store> = Arc::new(OnDisk::new().create());
     let writers: Vec<_> = (0..4_u64)

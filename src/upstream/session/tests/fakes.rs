@@ -119,6 +119,10 @@ impl Store for FakeStore {
         Ok(Vec::new())
     }
 
+    fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
     fn key(&self, _: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         Ok(None)
     }
@@ -136,7 +140,7 @@ impl Store for FakeStore {
         }
         for change in changes {
             match change {
-                Change::PutKey(_) | Change::PutHandout(_) | Change::RemoveHandout(_) => {}
+                Change::PutKey(_) | Change::PutHandout(_) | Change::RemoveHandout(_) | Change::MarkTime(_) => {}
                 Change::PutAccount(record) => drop(self.accounts.lock().unwrap().insert(record.id, record)),
                 Change::RemoveAccount(id) => {
                     self.accounts.lock().unwrap().remove(&id);
