@@ -111,6 +111,29 @@ async fn a_client_that_goes_away_leaves_a_line_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_key_ended_leaves_a_line_that_says_so() {
+    let (standin, mut home, key) = home(Kind::Audiobookshelf, JSON).await;
+    let short = home.key("short", "alice").await;
+    let ask = |path: &str, key: &str| {
+        let mut stream = TcpStream::connect(home.address).expect("connected");
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-emby-token: {key}\r\n\r\n").as_bytes()).expect("written");
+        stream
+    };
+    let (slow, never) = ("/keygate-test/slow?pause=3600000", "/keygate-test/never");
+    let (mut streaming, mut waiting) = (ask(slow, &key), ask(never, &short));
+    assert!(streaming.read(&mut [0; 64]).expect("some of it") > 0);
+    crate::support::until("it waits", || standin.control().journal().iter().any(|seen| seen.path() == never)).await;
+    home.run("keys revoke kitchen --yes").await.ok();
+    home.run("keys disable short").await.ok();
+    let ended = line(&mut home, "/keygate-test/slow").await;
+    assert_eq!((&ended["status"], &ended["complete"], &ended["ended"]), (&200.into(), &false.into(), &"key-revoked".into()), "{ended}");
+    let refused = line(&mut home, never).await;
+    assert_eq!((&refused["status"], &refused["refusal"], &refused["key_name"]), (&401.into(), &"key-disabled".into(), &"short".into()));
+    home.logged("what ran on keys that died was cut off").await;
+    assert!(waiting.read(&mut [0; 64]).expect("an answer") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_breaks_off_leaves_a_line_that_says_so() {
     let (standin, mut home, key) = home(Kind::Emby, JSON).await;
     standin.control().faults(|faults| faults.cut_bodies_after = Some(1000));
