@@ -58,7 +58,10 @@
 //! 5. What takes rights away holds in memory before it is written; what gives rights is written first.
 //! 6. An upstream connection is reused only after a complete exchange, and only for the same session.
 //! 7. What opens media without a key was handed out to one, and dies with it ([`handouts`]).
-//! 8. Every task is tracked: [`server::drain`] alone spawns on the cores.
+//! 8. What runs on a key ends when the key dies: [`lifeline`] tells, and the request (`gateway::cut`), the answer's body ([`forward::body`]) and
+//!    the connection or stream that carries it ([`server::connection`]) obey.
+//! 9. Time never goes back: everything is judged by one [`clock::SteadyClock`], which remembers the latest time over restarts.
+//! 10. Every task is tracked: [`server::drain`] alone spawns on the cores.
 #![forbid(unsafe_code)]
 
 pub mod admin;
