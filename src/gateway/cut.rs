@@ -1,6 +1,6 @@
 //! A request whose key dies while it waits: for a session, for the upstream's head, for the rest of its own body.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -13,14 +13,14 @@ use crate::lifeline::Watch;
 ///
 /// It is pinned where it was made: a future that is moved into another one takes its room twice.
 pub(super) async fn unless_cut<T>(
-    key: &OnceCell<Watch>,
+    key: &RefCell<Option<Watch>>,
     mut request: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
     poll_fn(|cx| {
         if let Poll::Ready(answer) = request.as_mut().poll(cx) {
             return Poll::Ready(answer);
         }
-        match key.get().map(|key| key.poll_cut(cx)) {
+        match key.borrow().as_ref().map(|key| key.poll_cut(cx)) {
             Some(Poll::Ready(cause)) => Poll::Ready(Err(Refusal::KeyDied(cause))),
             _ => Poll::Pending,
         }

@@ -1,6 +1,6 @@
 //! The one ordered list. The order of the steps is the security argument: what stands further down may rely on all that stands above.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl Worker {
         let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
         let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
         let ip = client.ip;
-        let visit = Visit { worker: self, peer, settings: &settings, client, key: OnceCell::new() };
+        let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default() };
         let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
         match answer {
             Ok(response) => {
@@ -75,7 +75,7 @@ struct Visit<'a> {
     settings: &'a Settings,
     client: ClientAddress,
     /// What the request runs on, once it is admitted with a key.
-    key: OnceCell<Watch>,
+    key: RefCell<Option<Watch>>,
 }
 
 impl Visit<'_> {
@@ -202,8 +202,7 @@ impl Visit<'_> {
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, class, now: gateway.clock.now() };
         let permit = policy::admit(verified, proof, account, wanted, &self.worker.lifelines)?;
-        // There is one key a request: what is admitted first stays what it runs on.
-        let _ = self.key.set(permit.lifeline().watch());
+        self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)
     }
 
