@@ -11,8 +11,8 @@ use crate::config::source::SourceError;
 use crate::gateway::routing::Settings;
 use crate::gateway::{Gateway, Known};
 use crate::handouts::{Around, Handouts};
-use crate::keys::KeyHasher;
-use crate::keys::index::KeyIndex;
+use crate::keys::index::{KeyIndex, Verified};
+use crate::keys::{ApiKey, KeyHasher};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::listener::{BindError, Listener};
@@ -80,6 +80,11 @@ impl Keep {
         let listener: Arc<Sessions> = Arc::clone(&sessions);
         let registry = Arc::new(Registry::new(store, hasher.clone(), Arc::clone(&index), listener, Arc::clone(&clock)));
         Ok(Self { registry, sessions, handouts, index, hasher, clock })
+    }
+
+    /// A key as requests find it, if it is known.
+    pub fn find(&self, key: &ApiKey) -> Option<Verified> {
+        self.index.find(&self.hasher.digest(key))
     }
 
     fn known(&self) -> Known {

@@ -72,7 +72,7 @@ impl Handouts {
     }
 
     /// Lets go of what was not used for too long, and of the longest unused where there are too many.
-    fn hold_bounds(&self) {
+    pub(super) fn hold_bounds(&self) {
         let now = self.clock.now();
         let mut living: Vec<(Timestamp, Arc<Entry>)> = Vec::new();
         self.entries.for_each(|entry| {
@@ -97,7 +97,7 @@ impl Handouts {
     }
 
     /// Brings the store up to date, then forgets what is over.
-    async fn write(&self) -> Result<(), StoreError> {
+    pub(super) async fn write(&self) -> Result<(), StoreError> {
         let (mut changes, mut removed, mut written) = (Vec::new(), Vec::new(), Vec::new());
         self.entries.for_each(|entry| {
             if entry.is_over() && entry.may_be_stored() {

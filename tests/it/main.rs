@@ -19,6 +19,7 @@ mod daemon;
 mod deny_lists;
 mod forwarding;
 mod guessing;
+mod handouts;
 mod http2;
 mod leaks;
 mod lifecycle;
