@@ -26,6 +26,8 @@ pub(super) struct Asked<'a> {
     /// Without carriers.
     pub(super) query: Option<&'a str>,
     pub(super) class: RouteClass,
+    /// A WebSocket handshake.
+    pub(super) websocket: bool,
 }
 
 /// Why a ticket does not open what is asked for.
@@ -37,8 +39,9 @@ pub(super) enum TicketFault {
 }
 
 impl Asked<'_> {
+    /// Emby opens a socket on any path.
     fn is_reading(&self) -> bool {
-        self.method == Method::GET || self.method == Method::HEAD
+        !self.websocket && (self.method == Method::GET || self.method == Method::HEAD)
     }
 }
 

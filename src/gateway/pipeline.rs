@@ -112,7 +112,7 @@ impl Visit<'_> {
         }
 
         // 3. Who is it, and may it pass?
-        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: taken.query.as_deref(), class };
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: taken.query.as_deref(), class, websocket };
         let admission = match self.judge(taken.presented, &site, asked, notes)? {
             // A socket is never public, also where its path is (pyemby's is "/").
             Judged::Admitted(Admission::Open(_)) if websocket => return Err(Refusal::NoKey),
@@ -127,7 +127,7 @@ impl Visit<'_> {
             Admission::Open(_) => None,
         };
 
-        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class };
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class, websocket };
         let handing = handed::handling(self.worker.gateway(), asked, &admission, &mut head.headers);
 
         // 5. The request in the upstream's form: nothing in it is the client's word about who it is.

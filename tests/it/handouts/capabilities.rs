@@ -99,6 +99,13 @@ async fn a_playback_opens_its_one_item() {
         ] {
             assert_eq!(bare(&rig, &target).await, 401, "{target}");
         }
+        let upgrade = [
+            ("upgrade", "websocket"),
+            ("connection", "upgrade"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "AQIDBAUGBwgJCgsMDQ4PEA=="),
+        ];
+        assert_eq!(client::get(rig.address, &stream(&one, &id), &upgrade).await.status, 401, "Emby opens a socket on any path");
         rig.keep().registry.revoke_key(rig.key.id()).expect("revoked");
         assert_eq!(bare(&rig, &stream(&one, &id)).await, 401);
     }
