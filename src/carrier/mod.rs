@@ -2,11 +2,13 @@
 //!
 //! A carrier is removed whether it was read or not, and so is everything else that a media server might take for a credential
 //! or for the client's identity: cookies, refresh tokens, `Authorization` of any scheme, Emby's `X-Emby-Device-*`. `Basic`,
-//! `Digest` and other schemes are no carriers: they are removed and count as nothing.
+//! `Digest` and other schemes are no carriers: they are removed and count as nothing. Requests of people with a credential of the
+//! server's own (`native_logins`) keep it ([`Found::leave_native`]).
 
 mod authorization;
 pub(crate) mod encoding;
 pub(crate) mod headers;
+mod people;
 mod query;
 pub(crate) mod strip;
 
@@ -15,6 +17,8 @@ use std::borrow::Cow;
 use http::HeaderMap;
 
 use crate::keys::{ApiKey, MalformedKey, Ticket};
+
+pub use people::{native_token, of_password, refresh_token};
 
 /// The place where a key was found, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +39,10 @@ pub enum Carrier {
     EmbyTokenQuery,
     /// `?token=K` (Audiobookshelf).
     TokenQuery,
+    /// The password of a login form.
+    LoginForm,
+    /// `X-Refresh-Token: K` or the cookie `refresh_token=K`, on Audiobookshelf's refresh and logout alone.
+    RefreshToken,
 }
 
 impl Carrier {
@@ -49,6 +57,8 @@ impl Carrier {
             Self::ApiKeyQuery => "api_key",
             Self::EmbyTokenQuery => "x-emby-token-query",
             Self::TokenQuery => "token",
+            Self::LoginForm => "login-form",
+            Self::RefreshToken => "refresh-token",
         }
     }
 }
@@ -170,11 +180,20 @@ impl<'a> Credential<'a> {
     }
 
     fn presented(self) -> Presented {
-        let Some((text, carrier)) = self.found else { return Presented::Nothing };
+        self.found.map_or(Presented::Nothing, |(text, carrier)| Presented::of(&text, carrier))
+    }
+}
+
+impl Presented {
+    /// What a text in a carrier is.
+    fn of(text: &[u8], carrier: Carrier) -> Self {
         let text = text.trim_ascii();
+        if text.is_empty() {
+            return Self::Nothing;
+        }
         let parsed = match std::str::from_utf8(text) {
             Ok(text) if Ticket::claims_to_be_one(text) => match Ticket::parse(text) {
-                Ok(ticket) => return Presented::Ticket(ticket, carrier),
+                Ok(ticket) => return Self::Ticket(ticket, carrier),
                 Err(why) => Err(why),
             },
             Ok(text) => ApiKey::parse(text),
@@ -182,9 +201,9 @@ impl<'a> Credential<'a> {
             Err(_) => Err(MalformedKey::Foreign),
         };
         match parsed {
-            Ok(key) => Presented::Key(key, carrier),
-            Err(MalformedKey::Foreign) => Presented::Foreign(carrier),
-            Err(why) => Presented::Malformed(why, carrier),
+            Ok(key) => Self::Key(key, carrier),
+            Err(MalformedKey::Foreign) => Self::Foreign(carrier),
+            Err(why) => Self::Malformed(why, carrier),
         }
     }
 }

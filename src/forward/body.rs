@@ -293,6 +293,11 @@ impl GatewayBody {
         Self { content: Content::Own(Some(Bytes::from_static(text.as_bytes()))), busy: None }
     }
 
+    /// A text of keygate's own.
+    pub const fn own(text: Bytes) -> Self {
+        Self { content: Content::Own(Some(text)), busy: None }
+    }
+
     /// The upstream's.
     pub fn upstream(metered: Metered) -> Self {
         Self { content: Content::Upstream(Box::new(metered)), busy: None }

@@ -31,6 +31,12 @@ pub struct Rate {
 pub const GUESSES: Rate = Rate { burst: 20, interval: Duration::from_secs(3) };
 /// Failures of all addresses together: 600 at once and 600 a minute. Above it every failure is a 429, whoever's it is.
 pub const ALL_GUESSES: Rate = Rate { burst: 600, interval: Duration::from_millis(100) };
+/// Logins and renewals that natives send through one address, successful ones too: Audiobookshelf's own limit (40 in 10 minutes), which
+/// Emby and Jellyfin lack. A household's apps renew once an hour.
+pub const NATIVE_LOGINS: Rate = Rate { burst: 40, interval: Duration::from_secs(15) };
+/// The same for all addresses together: what a server that hashes passwords for 0.2 s on one core stands.
+pub const ALL_NATIVE_LOGINS: Rate = Rate { burst: 200, interval: Duration::from_millis(500) };
+
 /// Too often: seconds for `Retry-After`, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooOften {
@@ -80,6 +86,17 @@ impl Throttle {
         let table = &mut *table;
         table.bucket(network(address), now).take(now, self.each)?;
         table.all.take(now, self.all)
+    }
+
+    /// Whether an address has used up what it may; counts nothing.
+    ///
+    /// # Errors
+    /// [`TooOften`].
+    pub fn check(&self, address: IpAddr) -> Result<(), TooOften> {
+        let now = self.clock.monotonic();
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = *table.bucket(network(address), now);
+        bucket.take(now, self.each)
     }
 }
 
@@ -146,6 +163,15 @@ mod tests {
         assert_eq!((throttle.count(client), throttle.count(client).is_err()), (Ok(()), true));
         clock.advance(Duration::from_secs(60));
         assert_eq!((0..50).filter(|_| throttle.count(client).is_ok()).count(), 20);
+    }
+
+    #[test]
+    fn looking_counts_nothing() {
+        let (_, throttle) = throttle();
+        let client = address("192.0.2.1");
+        assert!((0..100).all(|_| throttle.check(client).is_ok()));
+        assert_eq!((0..50).filter(|_| throttle.count(client).is_ok()).count(), 20);
+        assert!(throttle.check(client).is_err());
     }
 
     #[test]

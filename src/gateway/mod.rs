@@ -4,6 +4,8 @@ mod cut;
 pub mod guessing;
 mod handed;
 pub mod inspect;
+mod login;
+mod native;
 pub mod pipeline;
 pub mod refusal;
 pub mod respond;
@@ -20,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::gateway::guessing::{Throttle, TooOften};
+use crate::gateway::native::Remembered;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Settings;
 use crate::handouts::Handouts;
@@ -41,6 +44,7 @@ pub struct Gateway {
     settings: ArcSwap<Settings>,
     connections: Arc<Connections>,
     guesses: Throttle,
+    native_logins: Throttle,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
 }
@@ -80,7 +84,9 @@ impl Gateway {
         index.on_change(move || marker.send_modify(|()| ()));
         let settings = ArcSwap::from_pointee(settings);
         let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
-        Arc::new(Self { hasher, index, sessions, handouts, clock, settings, connections: Arc::default(), guesses, key_changes })
+        let native_logins = Throttle::new(Arc::clone(&clock), guessing::NATIVE_LOGINS, guessing::ALL_NATIVE_LOGINS);
+        let connections = Arc::default();
+        Arc::new(Self { hasher, index, sessions, handouts, clock, settings, connections, guesses, native_logins, key_changes })
     }
 
     /// The clock.
@@ -137,12 +143,13 @@ pub struct Worker {
     pool: Rc<Pool>,
     tasks: Tasks,
     lifelines: Rc<Lifelines>,
+    natives: Remembered,
 }
 
 impl Worker {
     /// For one core.
     pub fn new(gateway: Arc<Gateway>, pool: Rc<Pool>, tasks: Tasks) -> Rc<Self> {
-        Rc::new(Self { gateway, pool, tasks, lifelines: Rc::default() })
+        Rc::new(Self { gateway, pool, tasks, lifelines: Rc::default(), natives: Remembered::default() })
     }
 
     /// What all cores share.

@@ -21,6 +21,8 @@ use crate::gateway::Worker;
 use crate::gateway::cut::unless_cut;
 use crate::gateway::handed::{self, Asked, TicketFault};
 use crate::gateway::inspect::{self, Head, Upgrade};
+use crate::gateway::login;
+use crate::gateway::native::{self, Errand};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::respond;
 use crate::gateway::routing::{Settings, Site};
@@ -37,7 +39,7 @@ use crate::upstream::client::Partition;
 use crate::upstream::dialect::{RouteClass, TokenState, Verdict};
 use crate::upstream::session::Session;
 
-type Notes = Option<Box<Trail>>;
+pub(super) type Notes = Option<Box<Trail>>;
 
 impl Worker {
     /// Answers a request, always: a refusal is an answer too. Leaves one line in the log.
@@ -69,11 +71,11 @@ impl Worker {
 }
 
 /// One request's surroundings.
-struct Visit<'a> {
-    worker: &'a Worker,
-    peer: &'a Peer,
-    settings: &'a Settings,
-    client: ClientAddress,
+pub(super) struct Visit<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) peer: &'a Peer,
+    pub(super) settings: &'a Settings,
+    pub(super) client: ClientAddress,
     /// What the request runs on, once it is admitted with a key.
     key: RefCell<Option<Watch>>,
 }
@@ -102,11 +104,18 @@ impl Visit<'_> {
             return Ok(answer);
         }
 
-        // 2. Every credential is taken out of the request.
+        // 2. Every credential is found. Logins have one of their own and people may have one of the server's own: another way, both rare.
         let class = site.upstream.dialect().route(&head.method, &path);
+        let found = carrier::read(&head.headers, query, site.upstream.kind == Kind::Audiobookshelf)?;
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: found.query.as_deref(), class, websocket };
+        if login::is_account_route(class) || native::is_native(self.worker.gateway(), &site, &found.presented, asked) {
+            let errand = Errand { site: &site, path: &path, class, uri: &uri, host, head, websocket };
+            return Box::pin(self.person(errand, found, body, notes)).await;
+        }
+        // All of them are taken out of the request.
         let cookies = Cookies::on(class, &path);
         let share_cookie = cookies.wanted(&head.headers);
-        let taken = carrier::take(&mut head.headers, query, site.upstream.kind == Kind::Audiobookshelf)?;
+        let taken = found.take_out(&mut head.headers);
         if let Some(cookie) = share_cookie {
             head.headers.insert(COOKIE, cookie);
         }
@@ -124,7 +133,7 @@ impl Visit<'_> {
         // 4. The session of the key's account.
         let session = match &admission {
             Admission::Key(permit) => Some(self.session(permit).await?),
-            Admission::Open(_) => None,
+            Admission::Open(_) | Admission::Native(_) => None,
         };
 
         let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class, websocket };
@@ -185,19 +194,15 @@ impl Visit<'_> {
         if let Some(trail) = notes {
             trail.account = Some(Arc::clone(permit.account()));
         }
-        // The session is shared, so a logout must not end it.
-        if class == RouteClass::Logout {
-            return Ok(Judged::Answered(respond::logout(site.upstream.kind)));
-        }
         Ok(Judged::Admitted(Admission::Key(permit)))
     }
 
-    fn find(&self, key: &ApiKey) -> Option<Verified> {
+    pub(super) fn find(&self, key: &ApiKey) -> Option<Verified> {
         let gateway = self.worker.gateway();
         gateway.index.find(&gateway.hasher.digest(key))
     }
 
-    fn admit(&self, verified: Verified, proof: Proof, site: &Site, class: RouteClass) -> Result<Permit, Denied> {
+    pub(super) fn admit(&self, verified: Verified, proof: Proof, site: &Site, class: RouteClass) -> Result<Permit, Denied> {
         let gateway = self.worker.gateway();
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, class, now: gateway.clock.now() };
@@ -206,7 +211,7 @@ impl Visit<'_> {
         Ok(permit)
     }
 
-    async fn session(&self, permit: &Permit) -> Result<Arc<Session>, Refusal> {
+    pub(super) async fn session(&self, permit: &Permit) -> Result<Arc<Session>, Refusal> {
         let sessions = &self.worker.gateway().sessions;
         let id = sessions.session_id(permit.account(), permit.key().id());
         match sessions.live(id) {
@@ -216,7 +221,7 @@ impl Visit<'_> {
         }
     }
 
-    fn origin(&self, host: HeaderValue, site: &Site) -> Origin {
+    pub(super) fn origin(&self, host: HeaderValue, site: &Site) -> Origin {
         Origin {
             host: if site.forward_host { host.clone() } else { site.upstream.authority.clone() },
             forwarding: Forwarding {
@@ -260,13 +265,13 @@ fn host_header(uri: &Uri, headers: &HeaderMap) -> HeaderValue {
 }
 
 /// An admitted request on its way.
-struct Route<'a> {
-    visit: &'a Visit<'a>,
-    site: &'a Site,
-    path: &'a Path<'a>,
-    admission: Admission,
-    session: Option<Arc<Session>>,
-    cookies: Cookies,
+pub(super) struct Route<'a> {
+    pub(super) visit: &'a Visit<'a>,
+    pub(super) site: &'a Site,
+    pub(super) path: &'a Path<'a>,
+    pub(super) admission: Admission,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) cookies: Cookies,
 }
 
 impl Route<'_> {
@@ -305,7 +310,12 @@ impl Route<'_> {
         Ok(respond_with(exchange, self.admission, notes.take(), self.cookies))
     }
 
-    async fn upgrade(mut self, mut outbound: Outbound, client: OnUpgrade, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+    pub(super) async fn upgrade(
+        mut self,
+        mut outbound: Outbound,
+        client: OnUpgrade,
+        notes: &mut Notes,
+    ) -> Result<Response<GatewayBody>, Refusal> {
         let worker = self.visit.worker;
         if self.renewable()
             && !self.site.upstream.dialect().refuses_dead_sockets()

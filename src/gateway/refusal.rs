@@ -51,10 +51,25 @@ pub enum Refusal {
     #[error("too many failures from this address, the last: {refused}")]
     Guessing {
         /// What it would have been.
-        refused: Box<Refusal>,
+        refused: Box<Self>,
         /// When one more may fail.
         retry_after_secs: u64,
     },
+    /// A credential that the upstream does not know.
+    #[error("the upstream does not know this credential")]
+    UnknownNative(Carrier),
+    /// A route that people's own credentials do not open here.
+    #[error("this route needs a key with the scope admin")]
+    Restricted,
+    /// Too many logins with passwords from this client's address.
+    #[error("too many logins from this address")]
+    TooManyLogins(u64),
+    /// A login form of more than 64 KiB.
+    #[error("a login form that is too large")]
+    FormTooLarge,
+    /// A login form that cannot be read.
+    #[error("a login form that cannot be read")]
+    BadForm,
     /// No session with the upstream.
     #[error("{0}")]
     Session(#[from] SessionError),
@@ -116,6 +131,10 @@ impl Refusal {
             Self::Carrier(_) => {
                 public!(BAD_REQUEST, "ambiguous_credentials", "The request's credentials contradict each other or are ambiguous.")
             }
+            Self::Restricted => public!(FORBIDDEN, "restricted_route", "This is not allowed here."),
+            Self::TooManyLogins(_) => public!(TOO_MANY_REQUESTS, "too_many_logins", "Too many logins from this address; try again later."),
+            Self::FormTooLarge => public!(PAYLOAD_TOO_LARGE, "form_too_large", "The login form is too large."),
+            Self::BadForm => public!(BAD_REQUEST, "malformed_form", "The login form cannot be read."),
             Self::Guessing { .. } => {
                 public!(TOO_MANY_REQUESTS, "too_many_failures", "Too many failures from this address; try again later.")
             }
@@ -129,7 +148,8 @@ impl Refusal {
             | Self::UnknownTicket(_)
             | Self::TicketElsewhere(_)
             | Self::Denied(..)
-            | Self::KeyDied(_) => INVALID_KEY,
+            | Self::KeyDied(_)
+            | Self::UnknownNative(_) => INVALID_KEY,
             Self::Session(error) => session(error),
             Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
@@ -149,9 +169,9 @@ impl Refusal {
     /// Seconds for `Retry-After`, where trying again makes sense.
     pub const fn retry_after_secs(&self) -> Option<u64> {
         match self {
-            Self::Guessing { retry_after_secs, .. } | Self::Session(SessionError::Waiting { retry_after_secs, .. }) => {
-                Some(*retry_after_secs)
-            }
+            Self::TooManyLogins(retry_after_secs)
+            | Self::Guessing { retry_after_secs, .. }
+            | Self::Session(SessionError::Waiting { retry_after_secs, .. }) => Some(*retry_after_secs),
             Self::SessionRenewed => Some(1),
             Self::Session(_) | Self::SessionRefused => Some(30),
             Self::Connect(_) | Self::BrokenOff(_) | Self::ClosedAtOnce | Self::NoAnswer(_) => Some(5),
@@ -184,6 +204,11 @@ impl Refusal {
             Self::Denied(Denied::Expired, _) => "expired-key",
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
             Self::KeyDied(cause) => cause.as_str(),
+            Self::UnknownNative(_) => "unknown-native-credential",
+            Self::Restricted => "restricted-route",
+            Self::TooManyLogins(_) => "too-many-logins",
+            Self::FormTooLarge => "form-too-large",
+            Self::BadForm => "malformed-form",
             Self::Guessing { .. } => "too-many-failures",
             Self::Denied(Denied::MissingScope(_), _) => "missing-scope",
             Self::Session(SessionError::Broken(_)) => "account-broken",
@@ -210,17 +235,19 @@ impl Refusal {
             | Self::Malformed(_, carrier)
             | Self::UnknownKey(carrier)
             | Self::UnknownTicket(carrier)
+            | Self::UnknownNative(carrier)
             | Self::TicketElsewhere(carrier)
             | Self::Denied(_, carrier) => Some(*carrier),
             _ => None,
         }
     }
 
-    /// Whether it says that a guess at a key was wrong. A request without any credential guesses nothing, and neither does one with a
-    /// token of the upstream's own.
+    /// Whether it says that a guess was wrong: at a key, at a password, at a token that the upstream was asked about. A request without
+    /// any credential guesses nothing, and neither does one with a token of the upstream's own where those open nothing.
     pub const fn is_wrong_guess(&self) -> bool {
         match self {
-            Self::Malformed(..) | Self::UnknownKey(_) | Self::UnknownTicket(_) | Self::TicketElsewhere(_) => true,
+            Self::Malformed(..) | Self::UnknownKey(_) | Self::UnknownTicket(_) | Self::TicketElsewhere(_) | Self::UnknownNative(_) => true,
+            Self::ForeignCredential(carrier) => matches!(carrier, Carrier::LoginForm | Carrier::RefreshToken),
             Self::Denied(denied, _) => matches!(denied, Denied::Disabled | Denied::Expired | Denied::OtherUpstream),
             _ => false,
         }
@@ -230,7 +257,7 @@ impl Refusal {
     pub const fn closes(&self) -> bool {
         match self {
             Self::Inspection(refused) => refused.closes(),
-            Self::BrokenBody | Self::ClientBody => true,
+            Self::BrokenBody | Self::ClientBody | Self::FormTooLarge => true,
             _ => false,
         }
     }

@@ -82,6 +82,8 @@ pub enum Admission {
     Key(Permit),
     /// Without one, on a route that needs none.
     Open(OpenPass),
+    /// As a person with a credential of the server's own, or on the way to one.
+    Native(NativePass),
 }
 
 impl Admission {
@@ -89,7 +91,7 @@ impl Admission {
     pub const fn permit(&self) -> Option<&Permit> {
         match self {
             Self::Key(permit) => Some(permit),
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Native(_) => None,
         }
     }
 }
@@ -199,4 +201,50 @@ pub fn open(route: RouteClass, open: OpenRoutes) -> Option<OpenPass> {
         | RouteClass::Keyed => false,
     };
     may.then_some(OpenPass(()))
+}
+
+/// Proof that a request may go to an upstream with what credential it has. Made by [`native`] alone.
+#[derive(Debug)]
+pub struct NativePass(());
+
+/// What a request without a keygate key has of the server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owned {
+    /// Nothing that anybody has asked about.
+    Nothing,
+    /// A credential that the upstream called good a short while ago.
+    Checked,
+}
+
+/// Why a person's own request may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeDenied {
+    /// Without a good credential.
+    NeedsCredential,
+    /// At all: a key with the scope `admin` may.
+    Restricted,
+}
+
+/// Judges a request for which `native_logins` is on and that holds nothing of keygate's. What leads to a login passes, the web client
+/// among it; for all else a credential is needed, also where the upstream would want none: its open media routes must not become public
+/// by this switch.
+///
+/// # Errors
+/// [`NativeDenied`].
+pub fn native(route: RouteClass, open: OpenRoutes, owned: Owned) -> Result<NativePass, NativeDenied> {
+    let may = match route {
+        RouteClass::Restricted => return Err(NativeDenied::Restricted),
+        RouteClass::Identity
+        | RouteClass::Answered(_)
+        | RouteClass::WebUi
+        | RouteClass::Login
+        | RouteClass::Refresh
+        | RouteClass::Logout => true,
+        RouteClass::Image => open.images || owned == Owned::Checked,
+        RouteClass::Share => open.shares || owned == Owned::Checked,
+        // A socket that authenticates inside is another matter than this.
+        RouteClass::Socket => false,
+        RouteClass::Capability | RouteClass::Media(_) | RouteClass::Keyed => owned == Owned::Checked,
+    };
+    if may { Ok(NativePass(())) } else { Err(NativeDenied::NeedsCredential) }
 }

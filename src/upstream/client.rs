@@ -83,6 +83,8 @@ pub enum Partition {
     Session(SessionId),
     /// Requests without a credential.
     Open,
+    /// Requests with credentials of the server's own.
+    Native,
 }
 
 /// Why there is no connection to the upstream.

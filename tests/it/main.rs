@@ -23,6 +23,7 @@ mod handouts;
 mod http2;
 mod leaks;
 mod lifecycle;
+mod login;
 mod minted;
 mod patience;
 mod refusals;

@@ -14,6 +14,7 @@ pub mod minting;
 pub mod quick_connect;
 mod reading;
 mod routes;
+pub mod shim;
 #[cfg(test)]
 mod tests;
 

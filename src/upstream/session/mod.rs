@@ -33,7 +33,7 @@ use crate::secret::Secret;
 use crate::store::records::AccountRecord;
 use crate::store::{Store, StoreError};
 use crate::upstream::client::Upstream;
-use crate::upstream::dialect::TokenState;
+use crate::upstream::dialect::{Device, TokenState};
 use crate::upstream::session::core::{Core, Goal};
 pub use crate::upstream::session::minting::AdministratorError;
 use crate::upstream::{AccountId, Credential, UpstreamName, survey};
@@ -237,6 +237,13 @@ impl Sessions {
             }
         };
         SessionId { account: account.id, key: per_key.then_some(key) }
+    }
+
+    /// How a session introduced itself to the upstream, once there was one.
+    pub fn device(&self, id: SessionId) -> Option<Device> {
+        let accounts = self.core.accounts.load();
+        let slots = accounts.get(&id.account)?.slots.load();
+        slots.get(&id.key)?.device.get().cloned()
     }
 
     /// The live session if there is one that need not be renewed: no lock, no await. The request path asks this first.

@@ -56,7 +56,7 @@ async fn the_end_of_a_rotations_overlap_closes_what_the_old_secret_opened() {
 async fn an_account_that_goes_with_its_keys_leaves_no_play_session() {
     let rig = Rig::new(Kind::Audiobookshelf).await;
     play(&rig, &rig.key, TRANSCODE).await;
-    rig.keep().registry.remove_account(rig.account.id, true).expect("removed");
+    rig.keep().registry.remove_account(rig.account.id, Removal { revoke_keys: true, force: false }).expect("removed");
     until_open(&rig, &[]).await;
 }
 
