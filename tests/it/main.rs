@@ -25,6 +25,7 @@ mod leaks;
 mod lifecycle;
 mod login;
 mod minted;
+mod native_logins;
 mod patience;
 mod refusals;
 mod retry;
