@@ -255,3 +255,23 @@ async fn by_default_peoples_own_credentials_open_nothing() {
         assert_eq!(rig.standin.control().journal().len(), 0, "{kind}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_credentials_or_rules_the_server_is_closed_to_people_too() {
+    for kind in Kind::ALL {
+        let rig = rig(kind).await;
+        let own = credential(kind, &own_token(&rig, kind).await);
+        rig.standin.control().clear_journal();
+        let routes: &[(&str, &str)] = match kind {
+            Kind::Audiobookshelf => &[("POST", "/init"), ("POST", "/api/api-keys"), ("PATCH", "/api/me/password")],
+            _ => &[("POST", "/System/Restart"), ("POST", "/System/Shutdown"), ("POST", "/Startup/User"), ("GET", "/Auth/Keys")],
+        };
+        for (method, path) in routes {
+            for lines in [&[("authorization", own.as_str())][..], &[]] {
+                let answer = http::send(rig.address, method.parse().unwrap(), path, lines, "").await;
+                assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::FORBIDDEN, &"restricted_route".into()), "{kind} {path}");
+            }
+        }
+        assert_eq!(rig.standin.control().journal().len(), 0, "{kind}");
+    }
+}
