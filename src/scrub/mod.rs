@@ -120,7 +120,8 @@ impl Plan {
         let origin = self.own.public_origin.as_deref().unwrap_or_default();
         match url::own(self, value, origin, false) {
             Some(url) if url != value => Ok(Cow::Owned(self.clean(Text::Plain, &url)?.into_owned())),
-            _ => self.clean(Text::Plain, value),
+            Some(_) => self.clean(Text::Plain, value),
+            None => self.clean_for_others(value),
         }
     }
 
@@ -138,6 +139,11 @@ impl Plan {
         let mut edit = Edit::new(text);
         let end = Walk::new(self, form, text, true, &mut edit).run(&mut Place::default());
         Ok(edit.finish(end).map_or(Cow::Borrowed(text), Cow::Owned))
+    }
+
+    /// Scrubs a URL that is not the upstream's own: the client's credential is nobody else's business, so none is given.
+    fn clean_for_others<'t>(&self, url: &'t [u8]) -> Result<Cow<'t, [u8]>, Leak> {
+        Self::new(Text::Plain, self.secrets.clone(), Own::default()).clean(Text::Plain, url)
     }
 
     /// Length of the longest text that is looked for.

@@ -38,11 +38,11 @@ const fn check_length(line: usize) -> Result<(), Leak> {
 fn line<'l>(plan: &Plan, line: &'l [u8]) -> Result<Cow<'l, [u8]>, Leak> {
     let content = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
     let rewritten = if content.starts_with(b"#EXT") {
-        attributes(plan, content)
+        attributes(plan, content)?
     } else if content.is_empty() || content.starts_with(b"#") {
         None
     } else {
-        own(plan, content)
+        uri(plan, content)?
     };
     let Some(rewritten) = rewritten else {
         return plan.clean(Text::Plain, line);
@@ -59,8 +59,8 @@ fn around<'l>(line: &'l [u8], content: &[u8]) -> (&'l [u8], &'l [u8]) {
     (&line[..before], &line[before + content.len()..])
 }
 
-/// A tag with each of its `URI="…"` rewritten; `None` if none is the upstream's own.
-fn attributes(plan: &Plan, tag: &[u8]) -> Option<Vec<u8>> {
+/// A tag with each of its `URI="…"` rewritten; `None` if it stays.
+fn attributes(plan: &Plan, tag: &[u8]) -> Result<Option<Vec<u8>>, Leak> {
     let mut edit = Edit::new(tag);
     let mut at = 0;
     // From one quoted string to the next: a string may hold anything that looks like an attribute.
@@ -68,16 +68,23 @@ fn attributes(plan: &Plan, tag: &[u8]) -> Option<Vec<u8>> {
         let start = at + quote + 1;
         let end = memchr(b'"', &tag[start..]).map_or(tag.len(), |length| start + length);
         if tag[at..start].ends_with(b"URI=\"")
-            && let Some(url) = own(plan, &tag[start..end])
+            && let Some(url) = uri(plan, &tag[start..end])?
         {
             edit.replace(start..end, &url);
         }
         at = tag.len().min(end + 1);
     }
-    edit.finish(tag.len())
+    Ok(edit.finish(tag.len()))
 }
 
-/// Audiobookshelf's segments are below an unguessable id: they need no credential.
-fn own(plan: &Plan, text: &[u8]) -> Option<Vec<u8>> {
-    url::own(plan, text, "", plan.secrets.kind != Kind::Audiobookshelf)
+/// A URL rewritten: of the upstream's own, or with a credential in it that is nobody else's business; `None` if it stays.
+fn uri(plan: &Plan, text: &[u8]) -> Result<Option<Vec<u8>>, Leak> {
+    // Audiobookshelf's segments are below an unguessable id: they need no credential.
+    if let Some(url) = url::own(plan, text, "", plan.secrets.kind != Kind::Audiobookshelf) {
+        return Ok(Some(url));
+    }
+    match plan.clean_for_others(text)? {
+        Cow::Owned(url) => Ok(Some(url)),
+        Cow::Borrowed(_) => Ok(None),
+    }
 }

@@ -35,6 +35,8 @@ fn every_line_of_the_upstreams_own_has_one_credential() {
         // To others.
         ("https://tv.example/0.ts?token=theirs", "https://tv.example/0.ts?token=theirs"),
         ("https://tv.example/0.ts?x=Y", "https://tv.example/0.ts?x=********************************"),
+        ("https://tv.example/0.ts?x=M", "https://tv.example/0.ts?x=********************************"),
+        (r#"#EXT-X-KEY:URI="//tv.example/?x=M""#, r#"#EXT-X-KEY:URI="//tv.example/?x=********************************""#),
         ("//tv.example/0.ts", "//tv.example/0.ts"),
         ("/\\tv.example/0.ts", "/\\tv.example/0.ts"),
         ("http://127.0.0.1:80961/0.ts", "http://127.0.0.1:80961/0.ts"),

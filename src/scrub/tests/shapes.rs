@@ -197,6 +197,7 @@ fn urls_in_headers_point_at_keygate_and_carry_the_clients_credential() {
         ("HTTP://127.0.0.1:8096".to_owned(), "/".to_owned()),
         (format!("//127.0.0.1:8096?api%5Fkey={YOURS}&X-Emby-Token=x"), format!("/?ApiKey={TICKET}")),
         (format!("https://elsewhere.example/?a={YOURS}"), format!("https://elsewhere.example/?a={}", stars(YOURS))),
+        (format!("https://elsewhere.example/?a={MINE}"), format!("https://elsewhere.example/?a={}", stars(MINE))),
         (format!("{ORIGIN}1/?a"), format!("{ORIGIN}1/?a")),
         (format!("/x/{YOURS}"), format!("/x/{}", stars(YOURS))),
     ] {
