@@ -7,6 +7,9 @@ use std::fmt::Write;
 /// Every usual spelling of a value, itself included.
 pub(super) fn all(value: &str) -> BTreeSet<Vec<u8>> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    if value.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'_' | b'.')) {
+        return BTreeSet::from([value.as_bytes().to_vec()]);
+    }
     // encodeURIComponent, .NET's EscapeDataString, forms, and paths in which only separators are escaped.
     let kept: [&[u8]; 5] = [b"-_.!~*'()", b"-_.~", b"-_.*", b"-_.~!$&'()*+,;=:@/", b"-_.~!*'()/"];
     let mut all = BTreeSet::from([value.to_owned()]);

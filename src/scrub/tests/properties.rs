@@ -79,7 +79,7 @@ fn json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 40, 6, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            proptest::collection::hash_map(names.clone(), inner, 0..6).prop_map(|fields| Value::from_iter(fields)),
+            proptest::collection::hash_map(names.clone(), inner, 0..6).prop_map(Value::from_iter),
         ]
     })
 }
@@ -104,8 +104,6 @@ fn holds(text: &[u8], known: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
-
     #[test]
     fn the_chunks_of_a_text_make_no_difference(plan in plan(), text in text(), places in proptest::collection::vec(any::<usize>(), 0..8)) {
         let out = whole(&plan, text.as_bytes());
@@ -135,8 +133,10 @@ proptest! {
     #[test]
     fn what_was_scrubbed_stays_as_it_is(plan in plan(), text in text()) {
         let Ok(once) = whole(&plan, text.as_bytes()) else { return Ok(()) };
-        // The key in a field is a foreign value when seen again, a blank is not an own token: only these plans are meant.
+        // A key that stands in a field is a foreign value when it is seen again; a line of a playlist that begins with a credential and
+        // goes on like a URL looks like another one without it.
         if plan.own.in_fields.is_none()
+            && plan.text != Text::Playlist
             && let Ok(twice) = whole(&plan, &once)
         {
             prop_assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&once));
@@ -192,9 +192,4 @@ proptest! {
             prop_assert!(scrubber.held() <= 64 * 1024, "{}", scrubber.held());
         }
     }
-}
-
-/// More of them by hand: `SCRUB_CASES=100000 cargo test --release scrub::tests::properties`.
-fn cases() -> u32 {
-    std::env::var("SCRUB_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(128)
 }
