@@ -217,3 +217,9 @@ fn urls_in_headers_point_at_keygate_and_carry_the_clients_credential() {
     let plan = Plan::new(Text::Plain, secrets(Kind::Emby, &[]), public);
     assert_eq!(&*plan.location(format!("{ORIGIN}/web?x").as_bytes()).expect("no leak"), b"https://media.example/web?x");
 }
+
+#[test]
+fn a_credential_that_begins_with_another_one_goes_whole() {
+    let plan = blank(Kind::Emby, Text::Plain, &["static-token", "static-token-of-bob"]);
+    assert_eq!(scrubbed(&plan, "a static-token-of-bob, static-token-of-ann"), format!("a {}, {}-of-ann", "*".repeat(19), "*".repeat(12)));
+}
