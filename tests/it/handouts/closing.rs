@@ -1,5 +1,7 @@
 //! The play sessions of a dead key are closed at the server, those of other keys stay.
 
+use keygate::registry::Removal;
+
 use super::*;
 
 /// Waits until exactly these play sessions are open at the server.
