@@ -63,7 +63,7 @@ pub(super) fn by_capability(gateway: &Gateway, asked: Asked<'_>) -> Option<Verif
     gateway.handouts.by_capability(by.id, by.item, &asked.upstream.name)
 }
 
-/// What is to be done once the answer is there.
+/// What is to be done once the answer is there. Rare, so that a request has no more than a pointer to it.
 pub(super) enum Handing {
     Learn(Box<Learning>),
     KeepGoing(Noted, Verified),
@@ -79,13 +79,13 @@ pub(super) struct Noted {
 
 /// Looks whether a request's answer will hand something out, or its success end something. Answers that are to be read are asked for
 /// without compression.
-pub(super) fn handling(gateway: &Gateway, asked: Asked<'_>, admission: &Admission, headers: &mut HeaderMap) -> Option<Handing> {
+pub(super) fn handling(gateway: &Gateway, asked: Asked<'_>, admission: &Admission, headers: &mut HeaderMap) -> Option<Box<Handing>> {
     if asked.class != RouteClass::Keyed {
         return None;
     }
     let key = admission.permit().filter(|permit| matches!(permit.proof(), Proof::Key(..))).map(Permit::key)?;
     let noted = |id: &str| Noted { handouts: Arc::clone(&gateway.handouts), upstream: asked.upstream.name.clone(), id: id.to_owned() };
-    Some(match capability::handling(asked.upstream.kind, asked.method, asked.path)? {
+    Some(Box::new(match capability::handling(asked.upstream.kind, asked.method, asked.path)? {
         Handling::HandsOut { field, item } => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             let (handouts, upstream) = (Arc::clone(&gateway.handouts), asked.upstream.name.clone());
@@ -93,14 +93,14 @@ pub(super) fn handling(gateway: &Gateway, asked: Asked<'_>, admission: &Admissio
         }
         Handling::Uses(id) => Handing::KeepGoing(noted(id), key.clone()),
         Handling::Closes(id) => Handing::Forget(noted(id)),
-    })
+    }))
 }
 
 impl Handing {
     /// Does what is to be done, if the answer says that it worked.
-    pub(super) fn hear(self, mut answer: Response<GatewayBody>) -> Response<GatewayBody> {
+    pub(super) fn hear(self: Box<Self>, mut answer: Response<GatewayBody>) -> Response<GatewayBody> {
         if answer.status().is_success() {
-            match self {
+            match *self {
                 Self::Learn(learning) => answer.body_mut().watch(learning),
                 Self::KeepGoing(Noted { handouts, upstream, id }, key) => handouts.keep_going(&id, &key, &upstream),
                 Self::Forget(Noted { handouts, upstream, id }) => handouts.forget(&id, &upstream),
