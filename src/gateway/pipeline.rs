@@ -188,8 +188,6 @@ impl Visit<'_> {
             trail.carrier = Some(proof.as_str());
             trail.key = Some(verified.clone());
         }
-        // To log in with a key elsewhere than in the form would end in a token of the server's own.
-        let class = if class == RouteClass::Login { RouteClass::Restricted } else { class };
         let permit = self.admit(verified, proof, site, class).map_err(refusal)?;
         if let Some(trail) = notes {
             trail.account = Some(Arc::clone(permit.account()));
