@@ -60,6 +60,7 @@ struct User {
 struct Me {
     id: Option<String>,
     username: Option<String>,
+    token: Option<String>,
 }
 
 /// The claims that tell how long a token lives. It is not ours to verify: the upstream gave it to us and judges it.
@@ -155,6 +156,12 @@ impl Dialect for Audiobookshelf {
             StatusCode::FORBIDDEN => Ok(TokenState::Alive { user_id: None, user_name: None }),
             _ => Err(unavailable(KIND, ME, answer)),
         }
+    }
+
+    /// The user's own permanent token (`server/models/User.js`, `toOldJSONForBrowser`).
+    fn read_socket_token(&self, answer: &Answer) -> Option<Secret<String>> {
+        let me: Me = json(KIND, ME, &answer.body).ok()?;
+        me.token.filter(|token| !token.is_empty()).map(Secret::new)
     }
 
     /// Only the refresh token names the session row; access tokens are stateless and die by time.

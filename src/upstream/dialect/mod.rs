@@ -212,6 +212,12 @@ pub trait Dialect: Send + Sync {
     /// [`GrantError::Unavailable`] or [`GrantError::Limited`].
     fn read_probe(&self, answer: &Answer) -> Result<TokenState, GrantError>;
 
+    /// The token in an answer to [`Dialect::probe`] that opens the upstream's socket for the user, where it is another one than the
+    /// token asked with.
+    fn read_socket_token(&self, _answer: &Answer) -> Option<Secret<String>> {
+        None
+    }
+
     /// The call that ends a session at the upstream; `None` where nothing is to be ended.
     fn logout(&self, token: &Secret<String>, refresh_token: Option<&Secret<String>>, device: &Device) -> Option<Call>;
 

@@ -36,6 +36,8 @@ pub(super) enum Goal {
     Other(u64),
     /// A login, whatever there is.
     Login,
+    /// A session that knows the token which opens the upstream's socket.
+    Socket,
 }
 
 /// What a caller gets.
@@ -135,7 +137,8 @@ impl Core {
                     }
                     return Ok(Step::Ready(session));
                 }
-                Goal::Usable | Goal::Other(_) | Goal::Login => {}
+                Goal::Socket if session.socket_token.is_some() => return Ok(Step::Ready(session)),
+                Goal::Usable | Goal::Other(_) | Goal::Login | Goal::Socket => {}
             }
         }
         if let Some(landing) = state.flying() {

@@ -69,6 +69,14 @@ impl Flight {
         match &self.account.credential {
             Credential::Token(token) => self.static_session(token, goal).await,
             Credential::Password(password) => self.obtain(Login::Password(password), goal).await,
+            Credential::Minted { user_id } if goal == Goal::Socket => {
+                let live = self.place.slot.live.load_full();
+                let session = match live {
+                    Some(session) => session,
+                    None => self.obtain(Login::Mint { user_id }, Goal::Usable).await?,
+                };
+                self.socket_session(&session.token).await
+            }
             Credential::Minted { user_id } => self.obtain(Login::Mint { user_id }, goal).await,
         }
     }
@@ -154,6 +162,10 @@ impl Flight {
     /// A token account has nothing to renew: either its token lives, or an operator must act.
     async fn static_session(&self, token: &Secret<String>, goal: Goal) -> Outcome {
         let called_dead = self.place.slot.state().is_dead;
+        let socket_token = self.stored_socket_token(token);
+        if goal == Goal::Socket && (called_dead || socket_token.is_none()) {
+            return self.socket_session(token).await;
+        }
         if called_dead || goal == Goal::Login {
             let alive = self.probe(token).await.map_err(|failure| self.fail(failure, "asking about the token failed"))?;
             let TokenState::Alive { user_id, user_name } = alive else {
@@ -168,7 +180,7 @@ impl Flight {
             generation: self.core.next_generation(),
             token: token.clone(),
             refresh_token: None,
-            other_secrets: Vec::new(),
+            other_secrets: socket_token.into_iter().collect(),
             obtained_at: self.core.clock.now(),
             expires_at: None,
             minted_id: None,
@@ -180,6 +192,44 @@ impl Flight {
         }
         self.place.slot.live.store(Some(Arc::clone(&session)));
         Ok(session)
+    }
+
+    /// The token that opens the socket for a static one, as it was found out earlier.
+    fn stored_socket_token(&self, token: &Secret<String>) -> Option<Secret<String>> {
+        let state = self.place.slot.state();
+        let record = state.record.as_ref().filter(|record| !state.is_dead && record.token.expose() == token.expose())?;
+        record.other_secrets.first().cloned()
+    }
+
+    /// Asks with a static token for the user's own, which opens the socket where the server's API keys do not.
+    async fn socket_session(&self, token: &Secret<String>) -> Outcome {
+        let dialect = self.upstream.dialect();
+        let asked = self.call(dialect.probe(token, self.account.user_id.as_deref(), &self.device)).await;
+        let answer = asked.map_err(|failure| self.fail(failure, "asking for the socket's token failed"))?;
+        let state = dialect.read_probe(&answer);
+        let state = state.map_err(|error| self.fail(self.unavailable(error, &answer), "asking for the socket's token failed"))?;
+        let TokenState::Alive { user_id, .. } = state else {
+            return Err(self.shut(&format!("{} does not accept the account's token (any more)", self.upstream.kind.product())).await);
+        };
+        self.check_user(user_id.as_deref()).await?;
+        // Where the server tells none, the static token must do.
+        let other_secrets = vec![dialect.read_socket_token(&answer).unwrap_or_else(|| token.clone())];
+        let generation = self.core.next_generation();
+        let known = self.place.slot.state().record.clone().filter(|record| record.token.expose() == token.expose());
+        let record = match known {
+            Some(record) => SessionRecord { generation, other_secrets, ..record },
+            None => SessionRecord {
+                id: self.place.slot.id,
+                generation,
+                token: token.clone(),
+                refresh_token: None,
+                other_secrets,
+                obtained_at: self.core.clock.now(),
+                expires_at: None,
+            },
+        };
+        self.place.slot.state().pending = Some(record.clone());
+        self.keep(record, None).await
     }
 
     /// What a good static token taught.
@@ -299,6 +349,7 @@ impl Flight {
             id: record.id,
             generation: record.generation,
             headers: dialect.credential_headers(&record.token, &self.device),
+            socket_token: self.account.credential.is_static_token(self.upstream.kind).then(|| record.other_secrets.first().cloned()).flatten(),
             socket_query: dialect.socket_query(&record.token, &self.device),
             own: record.credentials().cloned().collect(),
             token: record.token.clone(),

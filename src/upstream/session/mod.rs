@@ -63,6 +63,8 @@ pub struct Session {
     pub token: Secret<String>,
     /// Ready-made header lines that carry the token.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The token that opens the upstream's socket, where it is another one and was found out.
+    pub(crate) socket_token: Option<Secret<String>>,
     /// Query parameters that a WebSocket upgrade needs beside them.
     pub socket_query: Option<Secret<String>>,
     /// From when on it is to be renewed, by our clock ([`Timestamp::NEVER`]: not by time).
@@ -271,6 +273,30 @@ impl Sessions {
     /// [`SessionError`].
     pub async fn replace(&self, stale: &Session, client: Option<IpAddr>) -> Result<Arc<Session>, SessionError> {
         self.core.obtain(stale.id, Goal::Other(stale.generation), client).await
+    }
+
+    /// The token that opens the upstream's socket for a session's account. For an account with a static token the upstream is asked for
+    /// it, once: Audiobookshelf's API keys open no socket (2.36), and what `/api/me` tells with one does.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn socket_token(&self, session: &Session, client: Option<IpAddr>) -> Result<Secret<String>, SessionError> {
+        let account = self.account(session.id.account).ok_or(SessionError::NoAccount)?;
+        if !account.credential.is_static_token(self.core.upstream(&account.upstream)?.kind) {
+            return Ok(session.token.clone());
+        }
+        if let Some(token) = &session.socket_token {
+            return Ok(token.clone());
+        }
+        let found = self.core.obtain(session.id, Goal::Socket, client).await?;
+        match &found.socket_token {
+            Some(token) => Ok(token.clone()),
+            // Another flight landed first, which was not about this.
+            None => {
+                let found = self.core.obtain(session.id, Goal::Socket, client).await?;
+                Ok(found.socket_token.as_ref().unwrap_or(&found.token).clone())
+            }
+        }
     }
 
     /// Asks the upstream whether a session's token lives: one flight, its answer good for some seconds.
