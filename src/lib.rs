@@ -10,7 +10,7 @@
 //!  Inspected    Taken          (no hash yet)     Verified         Permit        Arc<Session>                           ▼
 //!                       ▸ Outbound::new ▸ forward::send ▸ Metered body ▸ client                              respond::refusal
 //!                           Outbound        Exchange        Trail on drop ▸ access line
-//!                                             └ 101 ▸ Tunnel (own task, tracked, holds the Permit)
+//!                                             └ 101 ▸ Tunnel (own task, tracked, holds the Permit; frames are looked through)
 //! ```
 //! One way only: a value on the right can be made only from the ones on its left. [`policy::Permit`] has private fields and one
 //! constructor, cannot be cloned, and lives until the last byte of the answer; [`forward::rewrite::Outbound`] wants it. The steps
@@ -28,7 +28,7 @@
 //! | [`policy`] | what a known key may do, by its scopes and the class of the route; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
-//! | [`forward`] | rewriting, sending, bodies, tunnels |
+//! | [`forward`] | rewriting, sending, bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
 //! | [`server`] | listeners, cores, connections, TLS, stopping |
 //! | [`store`] | redb, memory, sealing |
@@ -51,7 +51,8 @@
 //!
 //! # Invariants
 //! 1. The request path takes no lock and never touches the store: keys are looked up in [`keys::index::KeyIndex`], sessions in
-//!    [`upstream::session::Sessions::live`]; both are written by whoever commits.
+//!    [`upstream::session::Sessions::live`]; both are written by whoever commits. Engine.IO's sessions alone are looked up under a lock,
+//!    by requests to its own endpoint.
 //! 2. Carriers and placements are different axes: [`carrier`] knows no upstream, a dialect knows no carrier.
 //! 3. What is judged is what is forwarded: one canonical path, decided once.
 //! 4. A rotated refresh token is durable before the access token that came with it is used.

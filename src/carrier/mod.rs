@@ -43,6 +43,8 @@ pub enum Carrier {
     LoginForm,
     /// `X-Refresh-Token: K` or the cookie `refresh_token=K`, on Audiobookshelf's refresh and logout alone.
     RefreshToken,
+    /// `42["auth","K"]` within a socket (Audiobookshelf).
+    AuthPacket,
 }
 
 impl Carrier {
@@ -59,6 +61,7 @@ impl Carrier {
             Self::TokenQuery => "token",
             Self::LoginForm => "login-form",
             Self::RefreshToken => "refresh-token",
+            Self::AuthPacket => "auth-packet",
         }
     }
 }

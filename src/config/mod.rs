@@ -86,7 +86,7 @@ pub struct Limits {
     pub max_headers: usize,
     /// Bytes of a request's target.
     pub max_uri_bytes: usize,
-    /// Until a request's head is complete; the TLS handshake has the same limit.
+    /// Until a request's head is complete; the TLS handshake has the same limit, and so has a socket of Audiobookshelf until its `auth`.
     pub header_timeout: Duration,
     /// Between two requests of a connection.
     pub keep_alive_timeout: Duration,

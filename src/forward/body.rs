@@ -288,6 +288,11 @@ impl GatewayBody {
     /// No body.
     pub const EMPTY: Self = Self { content: Content::Own(None), busy: None };
 
+    /// A text that was put together.
+    pub const fn whole(text: Bytes) -> Self {
+        Self { content: Content::Own(Some(text)), busy: None }
+    }
+
     /// A fixed text.
     pub const fn fixed(text: &'static str) -> Self {
         Self { content: Content::Own(Some(Bytes::from_static(text.as_bytes()))), busy: None }

@@ -6,5 +6,7 @@ pub mod hop;
 pub mod rewrite;
 pub mod scrub;
 pub mod send;
+pub mod socketio;
 pub mod tunnel;
 pub mod upgrade;
+pub mod websocket;

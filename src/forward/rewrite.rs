@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
@@ -85,6 +85,8 @@ impl Outbound {
         if wanted.websocket {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            // Compressed messages could not be looked through.
+            headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         }
         if let Some(session) = session {
             attach(headers, session);
@@ -97,6 +99,18 @@ impl Outbound {
     pub fn with_session(mut self, session: &Session) -> Self {
         attach(&mut self.head.headers, session);
         self
+    }
+
+    /// The same request for an answer that is not compressed.
+    #[must_use]
+    pub fn for_plain_answer(mut self) -> Self {
+        self.head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self
+    }
+
+    /// Its method.
+    pub const fn method(&self) -> &Method {
+        &self.head.method
     }
 
     /// Whether sending it twice does no harm and asks for nothing twice (RFC 9110 section 9.2.2, without the methods that carry bodies).

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -18,12 +18,14 @@ use tokio::net::TcpStream;
 use crate::forward::body::RequestBody;
 use crate::forward::rewrite::Outbound;
 use crate::forward::send::{check, within};
-use crate::forward::upgrade::{Bridge, Bridged};
+use crate::forward::socketio::engine::Engine;
+use crate::forward::upgrade::{Bridge, Bridged, Watch};
+use crate::forward::websocket::down::Down;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::trail::Trail;
 use crate::policy::Admission;
 use crate::server::connection::ClientIo;
-use crate::server::drain::Tasks;
+use crate::server::drain::{Farewell, Tasks};
 use crate::upstream::client::{Pool, Upstream};
 
 /// RFC 6455 section 1.3.
@@ -46,6 +48,9 @@ pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outb
         let websocket = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
         if !websocket || headers.get(SEC_WEBSOCKET_ACCEPT) != expected.as_ref() {
             return Err(Refusal::BadAnswer("its 101 does not accept the WebSocket that was asked for"));
+        }
+        if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+            return Err(Refusal::BadAnswer("its 101 has an extension that nobody offered"));
         }
     } else {
         check(&response)?;
@@ -86,27 +91,39 @@ pub struct Tunnel {
     pub trail: Option<Box<Trail>>,
     /// While no byte moves.
     pub idle_timeout: Duration,
+    /// What looks through the upstream's messages.
+    pub(crate) down: Down,
+    /// Where the client authenticates within the socket.
+    pub(crate) engine: Option<Box<Engine>>,
 }
 
 impl Tunnel {
     /// Runs in a task of its own, which is registered before the 101 goes out.
     pub fn run(self, tasks: &Tasks) {
+        let farewell = tasks.farewell();
         tasks.spawn_local(async move {
             // The ends are taken apart in a future of their own, so that its memory is not kept for the life of the socket.
-            let Some((bridge, trail, admission)) = Box::pin(self.open()).await else { return };
-            let Bridged { from_client, to_client, result } = bridge.await;
+            let Some(bridge) = Box::pin(self.open(farewell)).await else { return };
+            let Bridged { from_client, to_client, result, trail } = bridge.await;
             if let Some(trail) = trail {
                 trail.finish(from_client, to_client, result.is_ok());
             }
-            drop(admission);
         });
     }
 
-    async fn open(self) -> Option<(Bridge<ClientIo, TcpStream>, Option<Box<Trail>>, Admission)> {
+    async fn open(self, farewell: Farewell) -> Option<Bridge<ClientIo, TcpStream>> {
         let (client, upstream) = tokio::try_join!(self.client, self.upstream).ok()?;
         let client = client_side(client)?;
         let upstream = upstream_side(upstream)?;
-        Some((Bridge::new(client, upstream, self.idle_timeout), self.trail, self.admission))
+        let watch = Watch {
+            admission: self.admission,
+            trail: self.trail,
+            idle_timeout: self.idle_timeout,
+            down: self.down,
+            engine: self.engine,
+            farewell: Some(farewell),
+        };
+        Some(Bridge::new(client, upstream, watch))
     }
 }
 

@@ -3,25 +3,29 @@
 //! An idle socket costs its two descriptors and this task. There is no buffer per socket: a core's scratch buffer serves whichever
 //! of its sockets has something to say, and only what the other side would not take at once is kept.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
-const SCRATCH_BYTES: usize = 64 << 10;
+use crate::forward::socketio::engine::Engine;
+use crate::forward::websocket::direction::{self, Direction, End};
+use crate::forward::websocket::down::Down;
+use crate::forward::websocket::{Closing, frame};
+use crate::gateway::trail::Trail;
+use crate::policy::Admission;
+use crate::server::drain::Farewell;
+
 /// Once one side has closed, the other may be silent for no longer than this: a WebSocket is not half open for long (RFC 6455,
 /// section 7.1.1).
 const LINGER: Duration = Duration::from_secs(10);
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
-}
+/// When keygate closes a socket: for the frame that is on its way, the close frame, and the client's end of it.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// How a bridge ended.
 #[derive(Debug)]
@@ -32,28 +36,46 @@ pub struct Bridged {
     pub to_client: u64,
     /// What broke it off; `Ok` when both sides closed.
     pub result: io::Result<()>,
+    /// The notes.
+    pub trail: Option<Box<Trail>>,
 }
 
-/// Copies until both sides have closed, one of them fails, or nothing moved for `idle_timeout`.
+/// What a bridge is held to.
 #[derive(Debug)]
-pub struct Bridge<C, U> {
+pub(crate) struct Watch {
+    /// Ends with the key.
+    pub(crate) admission: Admission,
+    pub(crate) trail: Option<Box<Trail>>,
+    /// While no byte moves.
+    pub(crate) idle_timeout: Duration,
+    pub(crate) down: Down,
+    /// Where the client authenticates within the socket.
+    pub(crate) engine: Option<Box<Engine>>,
+    /// Tells when the program stops.
+    pub(crate) farewell: Option<Farewell>,
+}
+
+/// Copies until both sides have closed, one of them fails, nothing moved for the idle time-out, or keygate closes it.
+#[derive(Debug)]
+pub(crate) struct Bridge<C, U> {
     client: C,
     upstream: U,
     to_upstream: Direction,
     to_client: Direction,
-    idle_timeout: Duration,
-    idle: Pin<Box<Sleep>>,
+    watch: Watch,
+    timer: Pin<Box<Sleep>>,
+    /// The timer runs for an `auth` that has not come.
+    is_early: bool,
     moved: u64,
+    /// Messages of keygate's own.
+    replies: Vec<&'static str>,
+    ending: Option<Ending>,
 }
 
-#[derive(Debug, Default)]
-struct Direction {
-    pending: Bytes,
-    bytes: u64,
-    read_closed: bool,
-    closed: bool,
-    /// TLS took bytes that it has not written yet.
-    unflushed: bool,
+#[derive(Debug)]
+struct Ending {
+    closing: Closing,
+    is_said: bool,
 }
 
 impl<C, U> Bridge<C, U>
@@ -62,42 +84,142 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     /// `early_client` and `early_upstream`: bytes that came with the handshake and belong to the tunnel.
-    pub fn new((client, early_client): (C, Bytes), (upstream, early_upstream): (U, Bytes), idle_timeout: Duration) -> Self {
+    pub(crate) fn new((client, early_client): (C, Bytes), (upstream, early_upstream): (U, Bytes), watch: Watch) -> Self {
+        let is_early = watch.engine.is_some();
+        // The first look is for the engine, which says how long the next ones may take.
+        let first = if is_early { Duration::ZERO } else { watch.idle_timeout };
         Self {
             client,
             upstream,
-            to_upstream: Direction { pending: early_client, ..Direction::default() },
-            to_client: Direction { pending: early_upstream, ..Direction::default() },
-            idle_timeout,
-            idle: Box::pin(sleep(idle_timeout)),
+            to_upstream: Direction::new(early_client),
+            to_client: Direction::new(early_upstream),
+            timer: Box::pin(sleep(first)),
+            is_early,
+            watch,
             moved: 0,
+            replies: Vec::new(),
+            ending: None,
         }
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// When nothing moves, or nobody says who it is.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
-            ready!(self.idle.as_mut().poll(cx));
+            ready!(self.timer.as_mut().poll(cx));
             let moved = self.to_upstream.bytes + self.to_client.bytes;
-            if moved == self.moved {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, format!("no byte moved for {:?}", self.idle_timeout))));
+            if self.is_early {
+                let left = self.watch.engine.as_mut().map_or(Ok(None), |engine| engine.patience())?;
+                self.is_early = left.is_some();
+                self.timer.set(sleep(left.unwrap_or(self.watch.idle_timeout)));
+            } else if moved == self.moved {
+                let why = format!("no byte moved for {:?}", self.watch.idle_timeout);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why).into()));
+            } else {
+                let next = self.timer.deadline() + self.watch.idle_timeout;
+                self.timer.as_mut().reset(next);
             }
             self.moved = moved;
-            let next = self.idle.deadline() + self.idle_timeout;
-            self.idle.as_mut().reset(next);
         }
     }
 
-    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let up = self.to_upstream.poll(cx, &mut self.client, &mut self.upstream)?;
-        let down = self.to_client.poll(cx, &mut self.upstream, &mut self.client)?;
-        if up.is_ready() && down.is_ready() {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.watch.farewell.as_mut().is_some_and(|farewell| farewell.has_come(cx)) {
+            return Poll::Ready(Err(Closing::STOPPING.into()));
+        }
+        loop {
+            if let Some(permit) = self.watch.admission.permit()
+                && permit.lifeline().poll_cut(cx).is_ready()
+            {
+                return Poll::Ready(Err(Closing::REVOKED.into()));
+            }
+            let up = self.to_upstream.poll(cx, &mut self.client, &mut self.upstream, &mut self.watch.engine)?;
+            let has_changed = self.hear();
+            let down = self.to_client.poll(cx, &mut self.upstream, &mut self.client, &mut self.watch.down)?;
+            if self.has_replied() || has_changed {
+                continue;
+            }
+            if up.is_ready() && down.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if (up.is_ready() || down.is_ready()) && self.watch.idle_timeout > LINGER {
+                self.watch.idle_timeout = LINGER;
+                self.is_early = false;
+                self.timer.set(sleep(LINGER));
+            }
+            ready!(self.poll_patience(cx))?;
+        }
+    }
+
+    /// Hears whether somebody has authenticated; `true`: another key is to be watched.
+    fn hear(&mut self) -> bool {
+        let Some(engine) = &mut self.watch.engine else { return false };
+        let news = engine.take_news();
+        if news.is_native {
+            self.watch.down.trust();
+        }
+        self.replies.extend(news.replies);
+        let Some(permit) = news.permit else { return false };
+        if let Some(trail) = &mut self.watch.trail {
+            trail.admitted(&permit);
+        }
+        self.watch.admission = Admission::Key(*permit);
+        true
+    }
+
+    /// Says what keygate itself has to say, once the server's message that is on its way is through.
+    fn has_replied(&mut self) -> bool {
+        if self.replies.is_empty() || !self.to_client.pending.is_empty() || !self.watch.down.is_between_messages() {
+            return false;
+        }
+        self.to_client.pending = self.replies.drain(..).flat_map(|reply| frame::text(reply.as_bytes())).collect();
+        true
+    }
+
+    /// The close frame at the next boundary, then the end. Nothing of the client's goes on.
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if (up.is_ready() || down.is_ready()) && self.idle_timeout > LINGER {
-            self.idle_timeout = LINGER;
-            self.idle.set(sleep(LINGER));
+        loop {
+            ready!(self.to_client.poll_drained(cx, &mut self.client))?;
+            match &mut self.ending {
+                Some(ending) if !ending.is_said => {
+                    if self.watch.down.is_at_boundary() {
+                        ending.is_said = true;
+                        self.to_client.pending = frame::close(ending.closing.code, ending.closing.reason).into();
+                        // Whether it hears of it does not matter: it is dropped soon.
+                        let _ = Pin::new(&mut self.upstream).poll_shutdown(cx);
+                    } else if ending.closing.is_about_the_server()
+                        || ready!(self.to_client.poll_step(cx, &mut self.upstream, &mut self.client, &mut self.watch.down)).is_err()
+                    {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                _ => {
+                    ready!(Pin::new(&mut self.client).poll_shutdown(cx))?;
+                    // A socket that is closed with unread bytes is reset, and the close frame with it.
+                    if ready!(direction::poll_read(cx, &mut self.client))?.is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
         }
-        self.poll_idle(cx)
+    }
+
+    fn begin_ending(&mut self, closing: Closing) {
+        if let Some(engine) = &self.watch.engine {
+            engine.seat().close();
+        }
+        if let Some(trail) = &mut self.watch.trail {
+            trail.ended = self.watch.admission.permit().and_then(|permit| permit.lifeline().cause());
+        }
+        self.timer.set(sleep(GRACE));
+        self.ending = Some(Ending { closing, is_said: false });
+    }
+
+    fn bridged(&mut self, result: io::Result<()>) -> Bridged {
+        let trail = self.watch.trail.take();
+        Bridged { from_client: self.to_upstream.bytes, to_client: self.to_client.bytes, result, trail }
     }
 }
 
@@ -109,73 +231,17 @@ where
     type Output = Bridged;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Bridged> {
-        let result = ready!(self.poll_both(cx));
-        Poll::Ready(Bridged { from_client: self.to_upstream.bytes, to_client: self.to_client.bytes, result })
-    }
-}
-
-impl Direction {
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        loop {
-            while self.pending.has_remaining() {
-                let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.pending))?;
-                self.advance(written)?;
+        if self.ending.is_none() {
+            match ready!(self.poll_open(cx)) {
+                Ok(()) => return Poll::Ready(self.bridged(Ok(()))),
+                Err(End::Io(error)) => return Poll::Ready(self.bridged(Err(error))),
+                Err(End::Closing(closing)) => self.begin_ending(closing),
             }
-            if self.unflushed {
-                // Nothing else would do it: the next read may be hours away.
-                ready!(Pin::new(&mut *writer).poll_flush(cx))?;
-                self.unflushed = false;
-            }
-            if self.closed {
-                return Poll::Ready(Ok(()));
-            }
-            if self.read_closed {
-                ready!(Pin::new(&mut *writer).poll_shutdown(cx))?;
-                self.closed = true;
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_move(cx, reader, writer))?;
         }
-    }
-
-    fn advance(&mut self, written: usize) -> io::Result<()> {
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.pending.advance(written);
-        self.unflushed = true;
-        Ok(())
-    }
-
-    /// One read into the scratch buffer and one write out of it; what is left over is kept.
-    fn poll_move<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
-            let data = buffer.filled();
-            if data.is_empty() {
-                self.read_closed = true;
-                return Poll::Ready(Ok(()));
-            }
-            self.bytes += data.len() as u64;
-            self.unflushed = true;
-            let written = match Pin::new(&mut *writer).poll_write(cx, data)? {
-                Poll::Ready(written) => written,
-                Poll::Pending => 0,
-            };
-            if written < data.len() {
-                self.pending = Bytes::copy_from_slice(&data[written..]);
-            }
-            Poll::Ready(Ok(()))
-        })
+        // How the closing itself went does not matter; why does.
+        let _ = ready!(self.poll_ending(cx));
+        let why = self.ending.as_ref().map(|ending| ending.closing.to_string()).unwrap_or_default();
+        Poll::Ready(self.bridged(Err(io::Error::other(why))))
     }
 }
 
@@ -184,13 +250,25 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::policy::{self, OpenRoutes};
+    use crate::upstream::dialect::RouteClass;
 
     fn bridge(
         client: tokio::io::DuplexStream,
         upstream: tokio::io::DuplexStream,
         early: &'static [u8],
     ) -> Bridge<tokio::io::DuplexStream, tokio::io::DuplexStream> {
-        Bridge::new((client, Bytes::new()), (upstream, Bytes::from_static(early)), Duration::from_secs(600))
+        let open = OpenRoutes { images: false, web_ui: false, shares: false };
+        let pass = policy::open(RouteClass::Identity, open).expect("an open route");
+        let watch = Watch {
+            admission: Admission::Open(pass),
+            trail: None,
+            idle_timeout: Duration::from_secs(600),
+            down: Down::new(None, None),
+            engine: None,
+            farewell: None,
+        };
+        Bridge::new((client, Bytes::new()), (upstream, Bytes::from_static(early)), watch)
     }
 
     #[tokio::test]
@@ -212,9 +290,9 @@ mod tests {
             drop(server);
             got
         };
-        let (early, got, done) = tokio::join!(talk, listen, bridge(client, upstream, b"early"));
+        let (early, got, done) = tokio::join!(talk, listen, bridge(client, upstream, b"\x82\x05early"));
         assert_eq!(got, expected);
-        assert_eq!(early, b"early");
+        assert_eq!(early, b"\x82\x05early");
         assert_eq!((done.from_client, done.result.is_ok()), (300_000, true));
     }
 
@@ -231,10 +309,10 @@ mod tests {
         let answer = async move {
             let mut nothing = Vec::new();
             server.read_to_end(&mut nothing).await.expect("read");
-            server.write_all(b"still here").await.expect("written");
+            server.write_all(b"\x82\x0astill here").await.expect("written");
         };
         let (got, (), _) = tokio::join!(talk, answer, bridge(client, upstream, b""));
-        assert_eq!(got, b"still here");
+        assert_eq!(got, b"\x82\x0astill here");
     }
 
     #[tokio::test(start_paused = true)]
@@ -263,47 +341,5 @@ mod tests {
         let done = tokio::time::timeout(LINGER * 3, bridge(client, upstream, b"")).await.expect("an end");
         assert_eq!(done.result.expect_err("timed out").kind(), io::ErrorKind::TimedOut);
         drop(app);
-    }
-
-    /// A writer that takes everything and hands it on only when flushed, at the second try: as TLS over a full socket does.
-    #[derive(Default)]
-    struct Reluctant {
-        taken: usize,
-        flushed: usize,
-        tries: usize,
-    }
-
-    impl AsyncWrite for Reluctant {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-            self.taken += data.len();
-            Poll::Ready(Ok(data.len()))
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.tries += 1;
-            if self.tries == 1 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.flushed = self.taken;
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    #[tokio::test]
-    async fn what_tls_holds_back_goes_out_although_nothing_follows() {
-        let (mut server, mut upstream) = duplex(100);
-        server.write_all(b"last words").await.expect("written");
-        let (mut direction, mut client) = (Direction::default(), Reluctant::default());
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        for _ in 0..2 {
-            // The server stays open and says no more.
-            assert!(direction.poll(&mut cx, &mut upstream, &mut client).is_pending());
-        }
-        assert_eq!((client.taken, client.flushed), (10, 10));
     }
 }

@@ -7,10 +7,12 @@ pub mod inspect;
 mod login;
 mod native;
 pub mod pipeline;
+mod polling;
 pub mod refusal;
 pub mod respond;
 pub mod routing;
 mod shares;
+mod sockets;
 pub mod trail;
 
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::forward::socketio::table::Table;
 use crate::gateway::guessing::{Throttle, TooOften};
 use crate::gateway::native::Remembered;
 use crate::gateway::refusal::Refusal;
@@ -45,6 +48,7 @@ pub struct Gateway {
     connections: Arc<Connections>,
     guesses: Throttle,
     native_logins: Throttle,
+    sockets: Arc<Table>,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
 }
@@ -86,7 +90,8 @@ impl Gateway {
         let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
         let native_logins = Throttle::new(Arc::clone(&clock), guessing::NATIVE_LOGINS, guessing::ALL_NATIVE_LOGINS);
         let connections = Arc::default();
-        Arc::new(Self { hasher, index, sessions, handouts, clock, settings, connections, guesses, native_logins, key_changes })
+        let sockets = Arc::default();
+        Arc::new(Self { sockets, hasher, index, sessions, handouts, clock, settings, connections, guesses, native_logins, key_changes })
     }
 
     /// The clock.

@@ -145,7 +145,7 @@ impl Visit<'_> {
         let outbound = Outbound::new(head, wanted, self.origin(host, site), admitted)?;
         match on_client {
             Some(client) => {
-                Route { visit: self, site, path, admission, session: None, cookies: Cookies::Dropped }
+                Route { visit: self, site, path, admission, session: None, cookies: Cookies::Dropped, engine: None }
                     .upgrade(outbound, client, notes)
                     .await
             }

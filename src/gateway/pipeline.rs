@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, COOKIE, HOST, ORIGIN};
@@ -16,6 +17,7 @@ use crate::forward::forwarded::{self, ClientAddress, Forwarding};
 use crate::forward::hop;
 use crate::forward::rewrite::{Admitted, Origin, Outbound, Wanted};
 use crate::forward::send::{self, Exchange};
+use crate::forward::socketio::engine::Engine;
 use crate::forward::tunnel::{self, Tunnel};
 use crate::gateway::Worker;
 use crate::gateway::cut::unless_cut;
@@ -27,6 +29,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::respond;
 use crate::gateway::routing::{Settings, Site};
 use crate::gateway::shares::Cookies;
+use crate::gateway::sockets::{self, Entering};
 use crate::gateway::trail::Trail;
 use crate::keys::ApiKey;
 use crate::keys::index::Verified;
@@ -43,7 +46,7 @@ pub(super) type Notes = Option<Box<Trail>>;
 
 impl Worker {
     /// Answers a request, always: a refusal is an answer too. Leaves one line in the log.
-    pub async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<GatewayBody> {
+    pub async fn serve(self: &Rc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<GatewayBody> {
         let settings = self.gateway().settings();
         let is_head = request.method() == Method::HEAD;
         let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
@@ -72,12 +75,12 @@ impl Worker {
 
 /// One request's surroundings.
 pub(super) struct Visit<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) worker: &'a Rc<Worker>,
     pub(super) peer: &'a Peer,
     pub(super) settings: &'a Settings,
     pub(super) client: ClientAddress,
     /// What the request runs on, once it is admitted with a key.
-    key: RefCell<Option<Watch>>,
+    pub(super) key: RefCell<Option<Watch>>,
 }
 
 impl Visit<'_> {
@@ -130,10 +133,13 @@ impl Visit<'_> {
             Judged::Answered(answer) => return Ok(answer),
         };
 
+        let engine = sockets::asked(&site, class, &path, taken.query.as_deref())?;
+
         // 4. The session of the key's account.
         let session = match &admission {
-            Admission::Key(permit) => Some(self.session(permit).await?),
-            Admission::Open(_) | Admission::Native(_) => None,
+            Admission::Key(permit) if engine.is_none() => Some(self.session(permit).await?),
+            // The media server asks for none where clients authenticate later.
+            Admission::Key(_) | Admission::Open(_) | Admission::Native(_) | Admission::Opening(_) => None,
         };
 
         let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class, websocket };
@@ -147,7 +153,11 @@ impl Visit<'_> {
             Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
 
         // 6. To the upstream and back.
-        let route = Route { visit: self, site: &site, path: &path, admission, session, cookies };
+        let route = Route { visit: self, site: &site, path: &path, admission, session, cookies, engine: None };
+        if let Some(query) = engine {
+            let method = outbound.method().clone();
+            return Box::pin(route.engine(Entering { query, method, outbound, body, on_client }, notes)).await;
+        }
         match on_client {
             None => {
                 let answer = route.exchange(outbound, body, notes).await?;
@@ -244,6 +254,9 @@ enum Judged {
 fn without_key(route: RouteClass, site: &Site, refusal: Refusal) -> Result<Judged, Refusal> {
     match route {
         RouteClass::Answered(answer) => Ok(Judged::Answered(respond::own(answer))),
+        RouteClass::Socket if matches!(refusal, Refusal::NoKey) => {
+            policy::opening(route).map(|pass| Judged::Admitted(Admission::Opening(pass))).ok_or(refusal)
+        }
         route => policy::open(route, site.open).map(|pass| Judged::Admitted(Admission::Open(pass))).ok_or(refusal),
     }
 }
@@ -265,11 +278,13 @@ fn host_header(uri: &Uri, headers: &HeaderMap) -> HeaderValue {
 /// An admitted request on its way.
 pub(super) struct Route<'a> {
     pub(super) visit: &'a Visit<'a>,
-    pub(super) site: &'a Site,
+    pub(super) site: &'a Arc<Site>,
     pub(super) path: &'a Path<'a>,
     pub(super) admission: Admission,
     pub(super) session: Option<Arc<Session>>,
     pub(super) cookies: Cookies,
+    /// Where a client authenticates within a socket.
+    pub(super) engine: Option<Box<Engine>>,
 }
 
 impl Route<'_> {
@@ -356,7 +371,11 @@ impl Route<'_> {
         }
         let upstream = hyper::upgrade::on(response);
         let idle_timeout = self.visit.settings.limits.idle_timeout;
-        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout }.run(worker.tasks());
+        let mut down = sockets::down(worker, &self.site.upstream, self.engine.as_deref());
+        if matches!(self.admission, Admission::Native(_)) {
+            down.trust();
+        }
+        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout, down, engine: self.engine }.run(worker.tasks());
         Ok(answer)
     }
 

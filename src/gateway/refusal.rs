@@ -4,6 +4,8 @@ use http::StatusCode;
 
 use crate::carrier::{Carrier, CarrierError};
 use crate::forward::rewrite::TooLong;
+use crate::forward::socketio::query::Wrong;
+use crate::forward::websocket::Closing;
 use crate::gateway::inspect::Refused;
 use crate::keys::{MalformedKey, Scope};
 use crate::lifeline::Cause;
@@ -100,6 +102,21 @@ pub enum Refusal {
     /// The session had to be renewed in mid-request, and the request's body cannot be sent again.
     #[error("the session was renewed while a body was on its way that cannot be sent again")]
     SessionRenewed,
+    /// Not a request of Engine.IO that can be forwarded.
+    #[error("not a request of Engine.IO 4 over polling or a WebSocket ({0:?})")]
+    Engine(Wrong),
+    /// A session of Engine.IO that keygate did not see opened, that is over, or that is another key's.
+    #[error("unknown session of Engine.IO")]
+    UnknownSocket,
+    /// A session of Engine.IO ends for what its client did.
+    #[error("the session of Engine.IO is closed: {0}")]
+    SocketClosed(Closing),
+    /// Too many sessions of Engine.IO of this address wait for their authentication.
+    #[error("too many sessions of Engine.IO without authentication")]
+    TooManySockets,
+    /// Longer than Engine.IO's packets may be.
+    #[error("the body is longer than Engine.IO takes")]
+    LargePacket,
     /// The request could not be put in the upstream's form.
     #[error(transparent)]
     Rewrite(#[from] TooLong),
@@ -163,6 +180,12 @@ impl Refusal {
                 public!(SERVICE_UNAVAILABLE, "upstream_login_failed", "The media server refuses the account of this key.")
             }
             Self::Rewrite(_) => public!(URI_TOO_LONG, "uri_too_long", "The request's target is too long."),
+            Self::Engine(Wrong::Transport) => engine("{\"code\":0,\"message\":\"Transport unknown\"}"),
+            Self::UnknownSocket => engine("{\"code\":1,\"message\":\"Session ID unknown\"}"),
+            Self::Engine(Wrong::Version) => engine("{\"code\":5,\"message\":\"Unsupported protocol version\"}"),
+            Self::Engine(Wrong::Request) | Self::SocketClosed(_) => engine("{\"code\":3,\"message\":\"Bad request\"}"),
+            Self::TooManySockets => public!(TOO_MANY_REQUESTS, "too_many_sockets", "Too many sockets wait for their authentication."),
+            Self::LargePacket => public!(PAYLOAD_TOO_LARGE, "packet_too_large", "The packets are too large."),
         }
     }
 
@@ -173,6 +196,7 @@ impl Refusal {
             | Self::Guessing { retry_after_secs, .. }
             | Self::Session(SessionError::Waiting { retry_after_secs, .. }) => Some(*retry_after_secs),
             Self::SessionRenewed => Some(1),
+            Self::TooManySockets => Some(10),
             Self::Session(_) | Self::SessionRefused => Some(30),
             Self::Connect(_) | Self::BrokenOff(_) | Self::ClosedAtOnce | Self::NoAnswer(_) => Some(5),
             _ => None,
@@ -224,6 +248,11 @@ impl Refusal {
             Self::SessionRenewed => "session-renewed",
             Self::SessionRefused => "session-refused",
             Self::Rewrite(_) => "uri-too-long",
+            Self::Engine(_) => "engine-io",
+            Self::UnknownSocket => "unknown-socket",
+            Self::SocketClosed(_) => "socket-closed",
+            Self::TooManySockets => "too-many-sockets",
+            Self::LargePacket => "large-packet",
         }
     }
 
@@ -257,7 +286,7 @@ impl Refusal {
     pub const fn closes(&self) -> bool {
         match self {
             Self::Inspection(refused) => refused.closes(),
-            Self::BrokenBody | Self::ClientBody | Self::FormTooLarge => true,
+            Self::BrokenBody | Self::ClientBody | Self::FormTooLarge | Self::LargePacket => true,
             _ => false,
         }
     }
@@ -278,6 +307,11 @@ const fn session(error: &SessionError) -> Public {
             public!(SERVICE_UNAVAILABLE, "upstream_login_failed", "The media server refuses the account of this key.")
         }
     }
+}
+
+/// As Engine.IO itself refuses.
+const fn engine(body: &'static str) -> Public {
+    Public { status: StatusCode::BAD_REQUEST, body }
 }
 
 const fn inspection(status: StatusCode) -> Public {

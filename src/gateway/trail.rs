@@ -14,6 +14,7 @@ use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
 use crate::keys::index::Verified;
 use crate::lifeline::Cause;
+use crate::policy::Permit;
 use crate::store::records::AccountRecord;
 use crate::telemetry::access;
 use crate::upstream::UpstreamName;
@@ -79,6 +80,13 @@ impl Trail {
             complete: false,
             ended: None,
         }
+    }
+
+    /// Notes on which key it runs.
+    pub fn admitted(&mut self, permit: &Permit) {
+        self.carrier = Some(permit.proof().as_str());
+        self.key = Some(permit.key().clone());
+        self.account = Some(Arc::clone(permit.account()));
     }
 
     /// Notes a refusal.

@@ -54,6 +54,8 @@ pub enum Proof {
     Ticket(Ticket, Carrier),
     /// An id of the upstream's, in the path or the query, that was handed out to the key.
     Capability,
+    /// A session of Engine.IO in which the key was shown before.
+    Socket,
 }
 
 impl Proof {
@@ -63,6 +65,7 @@ impl Proof {
             Self::Key(_, carrier) => carrier.as_str(),
             Self::Ticket(..) => "ticket",
             Self::Capability => "capability",
+            Self::Socket => "socket",
         }
     }
 
@@ -70,7 +73,7 @@ impl Proof {
     pub const fn carrier(&self) -> Option<Carrier> {
         match self {
             Self::Key(_, carrier) | Self::Ticket(_, carrier) => Some(*carrier),
-            Self::Capability => None,
+            Self::Capability | Self::Socket => None,
         }
     }
 }
@@ -84,6 +87,8 @@ pub enum Admission {
     Open(OpenPass),
     /// As a person with a credential of the server's own, or on the way to one.
     Native(NativePass),
+    /// Without one, where the key comes later, within what was opened.
+    Opening(OpeningPass),
 }
 
 impl Admission {
@@ -91,7 +96,7 @@ impl Admission {
     pub const fn permit(&self) -> Option<&Permit> {
         match self {
             Self::Key(permit) => Some(permit),
-            Self::Open(_) | Self::Native(_) => None,
+            Self::Open(_) | Self::Native(_) | Self::Opening(_) => None,
         }
     }
 }
@@ -99,6 +104,11 @@ impl Admission {
 /// Proof that a request may go to an upstream without a credential. Made by [`open`] alone.
 #[derive(Debug)]
 pub struct OpenPass(());
+
+/// Proof that a request may open a session of Engine.IO that nobody has authenticated yet. Made by [`opening`] alone; what may pass
+/// through such a session is judged packet by packet.
+#[derive(Debug)]
+pub struct OpeningPass(());
 
 /// Why a known key may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -181,6 +191,11 @@ pub struct OpenRoutes {
     pub web_ui: bool,
     /// Share pages and RSS feeds.
     pub shares: bool,
+}
+
+/// Judges a request that presented no credential at all and whose route authenticates later.
+pub fn opening(route: RouteClass) -> Option<OpeningPass> {
+    (route == RouteClass::Socket).then_some(OpeningPass(()))
 }
 
 /// Judges a request that presented no credential at all.

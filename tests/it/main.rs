@@ -34,6 +34,7 @@ mod routing;
 mod sessions;
 mod shutdown;
 mod smoke;
+mod socketio;
 mod standins;
 mod store_conformance;
 mod streaming;

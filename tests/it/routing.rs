@@ -29,7 +29,6 @@ fn closed_routes(kind: Kind) -> &'static [(&'static str, &'static str)] {
             ("GET", "/public/session/x/track/1"),
             ("GET", "/feed/x"),
             ("GET", "/"),
-            ("GET", "/socket.io/?EIO=4&transport=polling"),
             ("POST", "/status"),
             ("GET", "/statusx"),
             ("GET", "/status/x"),
@@ -209,7 +208,10 @@ async fn a_socket_is_never_open_without_a_key() {
     for kind in Kind::ALL {
         let rig = Setup::new(kind).with(|config| config.upstreams[0].web_ui = Access::Pass).start().await;
         for path in ["/", "/status", "/System/Info/Public", "/socket", "/embywebsocket", "/socket.io/?EIO=4&transport=websocket"] {
-            assert_eq!(http::get(rig.address, path, &upgrade).await.status, 401, "{kind} {path}");
+            // Audiobookshelf's own opens without one, and asks for it then.
+            if kind != Kind::Audiobookshelf || !path.contains("socket.io") {
+                assert_eq!(http::get(rig.address, path, &upgrade).await.status, 401, "{kind} {path}");
+            }
         }
         assert_eq!(rig.standin.control().journal().len(), 0, "{kind}");
     }

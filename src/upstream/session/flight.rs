@@ -226,6 +226,7 @@ impl Flight {
                 other_secrets,
                 obtained_at: self.core.clock.now(),
                 expires_at: None,
+                minted_id: None,
             },
         };
         self.place.slot.state().pending = Some(record.clone());
@@ -349,7 +350,12 @@ impl Flight {
             id: record.id,
             generation: record.generation,
             headers: dialect.credential_headers(&record.token, &self.device),
-            socket_token: self.account.credential.is_static_token(self.upstream.kind).then(|| record.other_secrets.first().cloned()).flatten(),
+            socket_token: self
+                .account
+                .credential
+                .is_static_token(self.upstream.kind)
+                .then(|| record.other_secrets.first().cloned())
+                .flatten(),
             socket_query: dialect.socket_query(&record.token, &self.device),
             own: record.credentials().cloned().collect(),
             token: record.token.clone(),

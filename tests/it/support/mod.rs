@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod http;
+pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod wire;
 

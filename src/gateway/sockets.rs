@@ -1,0 +1,212 @@
+//! Engine.IO's endpoint: whose a session is, and what an `auth` in it comes to.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::carrier::Carrier;
+use crate::forward::body::GatewayBody;
+use crate::forward::rewrite::Outbound;
+use crate::forward::socketio::engine::Engine;
+use crate::forward::socketio::query::{Query, Transport, Wrong};
+use crate::forward::socketio::seat::{Seat, Standing};
+use crate::forward::socketio::{Doorman, Judging, Verdict};
+use crate::forward::websocket::Closing;
+use crate::forward::websocket::down::{Down, Search};
+use crate::gateway::Worker;
+use crate::gateway::pipeline::{Notes, Route};
+use crate::gateway::refusal::Refusal;
+use crate::gateway::routing::Site;
+use crate::keys::ApiKey;
+use crate::keys::index::Verified;
+use crate::policy::{self, Admission, Permit, Proof};
+use crate::secret::Secret;
+use crate::target::Path;
+use crate::upstream::client::Upstream;
+use crate::upstream::dialect::{RouteClass, TokenState};
+use crate::upstream::session::SessionError;
+
+/// What is asked of Engine.IO; `None` for all other routes.
+///
+/// # Errors
+/// [`Refusal::Engine`]. Engine.IO looks at no more than the beginning of a path, and keygate would not see what it sees.
+pub(super) fn asked(site: &Site, class: RouteClass, path: &Path<'_>, query: Option<&str>) -> Result<Option<Query>, Refusal> {
+    if class != RouteClass::Socket {
+        return Ok(None);
+    }
+    if !path.matches(site.upstream.dialect().base_paths(), "/socket.io") {
+        return Err(Refusal::Engine(Wrong::Request));
+    }
+    Query::read(query).map(Some).map_err(Refusal::Engine)
+}
+
+/// What looks through the messages of a socket.
+pub(super) fn down(worker: &Rc<Worker>, upstream: &Arc<Upstream>, engine: Option<&Engine>) -> Down {
+    let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
+    let search = Search::new(move || worker.gateway().sessions.secrets(&upstream));
+    let seat = engine.map(Engine::seat);
+    let mut down = Down::new(Some(search), seat.filter(|seat| seat.is_waiting()).cloned());
+    if seat.is_some_and(|seat| seat.standing() == Standing::Native) {
+        down.trust();
+    }
+    down
+}
+
+/// A request to Engine.IO's endpoint.
+pub(super) struct Entering {
+    pub(super) query: Query,
+    pub(super) method: Method,
+    pub(super) outbound: Outbound,
+    pub(super) body: Incoming,
+    pub(super) on_client: Option<OnUpgrade>,
+}
+
+impl Route<'_> {
+    /// Forwards a request to Engine.IO's endpoint, once it is clear whose session it belongs to.
+    pub(super) async fn engine(mut self, entering: Entering, notes: &mut Notes) -> Result<http::Response<GatewayBody>, Refusal> {
+        let seat = self.seat(entering.query.sid.as_deref())?;
+        if let (Some(trail), Some(permit)) = (notes.as_mut(), self.admission.permit()) {
+            trail.admitted(permit);
+        }
+        match (entering.query.transport, entering.on_client) {
+            (Transport::WebSocket, Some(client)) => {
+                self.engine = Some(Box::new(Engine::new(seat, self.porter())));
+                self.upgrade(entering.outbound, client, notes).await
+            }
+            (Transport::Polling, None) if entering.method == Method::GET => {
+                self.poll(entering.query.sid, seat, entering.outbound.for_plain_answer(), notes).await
+            }
+            (Transport::Polling, None) if entering.method == Method::POST && entering.query.sid.is_some() => {
+                self.post(entering.query.sid.as_deref(), seat, (entering.outbound.for_plain_answer(), entering.body), notes).await
+            }
+            _ => Err(Refusal::Engine(Wrong::Request)),
+        }
+    }
+
+    pub(super) fn porter(&self) -> Rc<Porter> {
+        Rc::new(Porter { worker: Rc::clone(self.visit.worker), site: Arc::clone(self.site), client: self.visit.client.ip })
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.visit.worker.gateway().clock.monotonic()
+    }
+
+    /// The seat of a session, which then agrees with the admission.
+    fn seat(&mut self, sid: Option<&str>) -> Result<Arc<Seat>, Refusal> {
+        let (table, now) = (&self.visit.worker.gateway().sockets, self.now());
+        let Some(sid) = sid else {
+            return Ok(Arc::new(match self.admission.permit() {
+                Some(permit) => Seat::of(permit.key()),
+                None => {
+                    let place = table.wait(self.visit.client.ip, now).map_err(|_| Refusal::TooManySockets)?;
+                    Seat::waiting(place, now + self.visit.settings.limits.header_timeout)
+                }
+            }));
+        };
+        let seat = table.find(&self.site.upstream.name, sid, now).ok_or(Refusal::UnknownSocket)?;
+        seat.touch(now);
+        match self.admission.permit() {
+            Some(permit) if !seat.take(permit.key()) => return Err(Refusal::UnknownSocket),
+            Some(_) => {}
+            None if matches!(seat.standing(), Standing::Key(..)) => {
+                let permit = self.porter().seated(&seat).ok_or_else(|| {
+                    seat.close();
+                    Refusal::UnknownSocket
+                })?;
+                self.run_on(permit);
+            }
+            None => {}
+        }
+        Ok(seat)
+    }
+
+    /// From now on the request runs on a key, and ends with it.
+    pub(super) fn run_on(&mut self, permit: Permit) {
+        self.visit.key.replace(Some(permit.lifeline().watch()));
+        self.admission = Admission::Key(permit);
+    }
+}
+
+/// Judges what comes within the sessions of one client.
+pub(super) struct Porter {
+    worker: Rc<Worker>,
+    site: Arc<Site>,
+    client: IpAddr,
+}
+
+impl Porter {
+    fn admit(&self, verified: Option<Verified>, proof: Proof) -> Option<Permit> {
+        let (gateway, verified) = (self.worker.gateway(), verified?);
+        let account = gateway.sessions.account(verified.account());
+        let wanted = policy::Wanted { upstream: &self.site.upstream.name, class: RouteClass::Socket, now: gateway.clock.now() };
+        policy::admit(verified, proof, account, wanted, &self.worker.lifelines).ok()
+    }
+
+    async fn verdict(&self, seat: &Seat, credential: Option<Secret<String>>) -> Verdict {
+        let text = credential.as_ref().map(|credential| credential.expose().as_str()).unwrap_or_default();
+        if self.site.native_logins && !text.is_empty() && !ApiKey::claims_to_be_one(text) {
+            return if seat.take_natively() { Verdict::Native } else { Verdict::Closed(Closing::OTHER_IDENTITY) };
+        }
+        let gateway = self.worker.gateway();
+        let Ok(key) = ApiKey::parse(text) else { return self.refused(seat) };
+        let verified = gateway.index.find(&gateway.hasher.digest(&key));
+        let Some(permit) = self.admit(verified, Proof::Key(key, Carrier::AuthPacket)) else { return self.refused(seat) };
+        if !seat.take(permit.key()) {
+            return Verdict::Closed(Closing::OTHER_IDENTITY);
+        }
+        match self.token(&permit).await {
+            Ok(token) => Verdict::Token(token, Box::new(permit)),
+            Err(error) => {
+                tracing::warn!(%error, "a socket cannot be authenticated");
+                Verdict::Closed(Closing::NO_SESSION)
+            }
+        }
+    }
+
+    /// A guess counts against the client's address, as any other guess at a key does.
+    fn refused(&self, seat: &Seat) -> Verdict {
+        let is_throttled = self.worker.gateway().guesses().count(self.client).is_err();
+        match seat.standing() {
+            Standing::Waiting(_) if !seat.fail() && !is_throttled => Verdict::Refused,
+            Standing::Waiting(_) => Verdict::Closed(Closing::GUESSES),
+            Standing::Key(..) | Standing::Native | Standing::Closed => Verdict::Closed(Closing::OTHER_IDENTITY),
+        }
+    }
+
+    /// The token that opens the socket for the permit's account. It is asked about first: a socket with a dead one would be told that
+    /// its key is bad.
+    async fn token(&self, permit: &Permit) -> Result<Secret<String>, SessionError> {
+        let sessions = &self.worker.gateway().sessions;
+        let id = sessions.session_id(permit.account(), permit.key().id());
+        let mut session = sessions.current(id, Some(self.client)).await?;
+        if permit.account().credential.is_renewable() && sessions.probe(&session).await == Ok(TokenState::Dead) {
+            session = sessions.replace(&session, Some(self.client)).await?;
+        }
+        sessions.socket_token(&session, Some(self.client)).await
+    }
+}
+
+impl Doorman for Porter {
+    fn judge(self: Rc<Self>, seat: Arc<Seat>, credential: Option<Secret<String>>) -> Judging {
+        Box::pin(async move { self.verdict(&seat, credential).await })
+    }
+
+    fn seated(&self, seat: &Seat) -> Option<Permit> {
+        match seat.standing() {
+            Standing::Key(_, digest) => self.admit(self.worker.gateway().index.find(&digest), Proof::Socket),
+            Standing::Waiting(_) | Standing::Native | Standing::Closed => None,
+        }
+    }
+
+    fn patience(&self, seat: &Seat) -> Duration {
+        match seat.standing() {
+            Standing::Waiting(until) => until.saturating_sub(self.worker.gateway().clock.monotonic()),
+            Standing::Key(..) | Standing::Native | Standing::Closed => Duration::ZERO,
+        }
+    }
+}

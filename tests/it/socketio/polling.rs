@@ -1,0 +1,156 @@
+//! The same over long polling, and the change from it to a WebSocket.
+
+use ::http::Method;
+use keygate::upstream::Kind;
+
+use super::{auth, connected};
+use crate::support::socket::Socket;
+use crate::support::wire::eventually;
+use crate::support::{Rig, Setup, http};
+
+const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
+
+async fn get(rig: &Rig, target: &str) -> http::Answer {
+    http::get(rig.address, target, &[]).await
+}
+
+async fn post(rig: &Rig, target: &str, packets: &str) -> http::Answer {
+    let headers = [("content-type", "text/plain;charset=UTF-8")];
+    http::send(rig.address, Method::POST, target, &headers, packets.to_owned()).await
+}
+
+/// Opens a session and connects in it: the target of its polls.
+async fn opened(rig: &Rig) -> String {
+    let hello = get(rig, OPEN).await.text();
+    let opening: serde_json::Value = serde_json::from_str(&hello[1..]).expect("an opening");
+    let target = format!("{OPEN}&sid={}", opening["sid"].as_str().expect("a sid"));
+    assert_eq!(post(rig, &target, "40").await.text(), "ok");
+    assert!(get(rig, &target).await.text().starts_with("40{"));
+    target
+}
+
+async fn authenticated(rig: &Rig) -> String {
+    let target = opened(rig).await;
+    assert_eq!(post(rig, &target, &auth(rig.secret())).await.text(), "ok");
+    let init = get(rig, &target).await.text();
+    assert!(init.starts_with("42[\"init\",") && init.contains("alice"), "{init}");
+    target
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_an_auth_opens_a_polled_session() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let target = authenticated(&rig).await;
+    // Several packets in one body, and one that is touched among others that are not.
+    let packets = format!("3\u{1e}{}\u{1e}42[\"ping\"]", auth(rig.secret()));
+    assert_eq!(post(&rig, &target, &packets).await.text(), "ok");
+    assert!(get(&rig, &target).await.text().starts_with("42[\"init\","));
+    let closed = post(&rig, &target, "1").await;
+    assert_eq!(closed.text(), "ok");
+    assert_eq!(get(&rig, &target).await.json()["code"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_auth_nothing_but_the_opening_is_posted() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    for packets in ["42[\"cancel_scan\"]", "3\u{1e}42[\"x\"]", "bAAAA", "", "6"] {
+        let target = opened(&rig).await;
+        let posts = || rig.standin.control().journal().iter().filter(|seen| seen.method == Method::POST).count();
+        let before = posts();
+        assert_eq!(post(&rig, &target, packets).await.status, 400, "{packets:?}");
+        assert_eq!(posts(), before + 1, "the session is closed upstream, and that is all");
+        assert_eq!(get(&rig, &target).await.json()["code"], 1, "{packets:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_credential_is_told_so_and_a_second_identity_ends_the_session() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let target = opened(&rig).await;
+    assert_eq!(post(&rig, &target, &auth("kg_nothing")).await.text(), "ok");
+    assert_eq!(get(&rig, &target).await.text(), r#"42["auth_failed",{"message":"Invalid token"}]"#);
+    assert_eq!(post(&rig, &target, &auth(rig.secret())).await.text(), "ok");
+    assert!(get(&rig, &target).await.text().starts_with("42[\"init\","));
+    let other = rig.another_key("other");
+    let stranger = [("authorization", format!("Bearer {}", other.expose()))];
+    let stranger: Vec<_> = stranger.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(http::get(rig.address, &target, &stranger).await.json()["code"], 1, "another key's session");
+    assert_eq!(post(&rig, &target, &auth(other.expose())).await.status, 400);
+    assert_eq!(get(&rig, &target).await.json()["code"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_waits_ends_when_the_key_is_revoked_also_if_it_began_before_the_auth() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    for is_early in [true, false] {
+        let doomed = rig.another_key("doomed");
+        let target = opened(&rig).await;
+        if !is_early {
+            post(&rig, &target, &auth(doomed.expose())).await;
+            assert!(get(&rig, &target).await.text().starts_with("42[\"init\","));
+        }
+        let requests = rig.standin.control().journal().len();
+        let poll = async {
+            if is_early {
+                // The answer to the auth ends this poll; the next one waits.
+                assert!(get(&rig, &target).await.text().starts_with("42[\"init\","));
+            }
+            get(&rig, &target).await
+        };
+        let revoke = async {
+            eventually("the poll waits", || rig.standin.control().journal().len() > requests).await;
+            if is_early {
+                post(&rig, &target, &auth(doomed.expose())).await;
+                eventually("the next poll waits", || rig.standin.control().journal().len() > requests + 2).await;
+            }
+            rig.keep().registry.revoke_key(doomed.id()).expect("revoked");
+        };
+        let (ended, ()) = tokio::join!(poll, revoke);
+        assert!([400, 401].contains(&ended.status.as_u16()), "{}", ended.text());
+        assert!([400, 401].contains(&get(&rig, &target).await.status.as_u16()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_whose_session_does_not_authenticate_in_time_ends() {
+    let limit = std::time::Duration::from_millis(300);
+    let rig = Setup::new(Kind::Audiobookshelf).with(move |config| config.limits.header_timeout = limit).start().await;
+    let target = opened(&rig).await;
+    assert_eq!(get(&rig, &target).await.status, 400);
+    assert_eq!(get(&rig, &target).await.json()["code"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_changes_to_a_websocket_and_stays_whose_it_was() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    for is_known in [false, true] {
+        let target = if is_known { authenticated(&rig).await } else { opened(&rig).await };
+        let upgrade = target.replace("polling", "websocket");
+        let mut socket = Socket::open(&rig, &upgrade, "").await;
+        socket.say("2probe").await;
+        assert_eq!(socket.hear().await, "3probe");
+        assert_eq!(get(&rig, &target).await.text(), "6");
+        if !is_known {
+            // The auth may still go the old way.
+            post(&rig, &target, &auth(rig.secret())).await;
+        }
+        socket.say("5").await;
+        if !is_known {
+            assert!(socket.hear().await.starts_with("42[\"init\","));
+        }
+        rig.standin.control().push("42[\"news\"]");
+        assert_eq!(socket.hear().await, "42[\"news\"]");
+        socket.say(&auth(rig.another_key("other").expose())).await;
+        assert_eq!(socket.closed().await.0, 1008);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_long_a_body_is_refused() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let target = authenticated(&rig).await;
+    let body = format!("42[\"x\",\"{}\"]", "m".repeat(1_000_000));
+    assert_eq!(post(&rig, &target, &body).await.status, 413);
+    assert_eq!(post(&rig, &target, &body[..900_000]).await.text(), "ok");
+    let _ = connected;
+}
