@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
+use super::canned::Canned;
 use super::journal::{Counters, Seen, Upload};
 use super::ledger::Ledger;
 use super::options::Options;
@@ -35,6 +36,10 @@ pub struct Faults {
     pub cut_bodies_after: Option<u64>,
     /// Connections are closed in place of the answer.
     pub no_answer: bool,
+    /// This answer to everything but log-ins and refreshes.
+    pub canned: Option<Canned>,
+    /// Texts come in this content coding, whatever the request accepts (any other name than `gzip`, `deflate`, `br`: they only say so).
+    pub coding: Option<String>,
     /// Jellyfin: the gateway is not among its known proxies, so that every client looks like the gateway.
     pub ignore_forwarded_for: bool,
     /// Jellyfin: Quick Connect is switched off in its settings.

@@ -12,6 +12,7 @@ mod answer;
 mod audiobookshelf;
 mod body;
 mod call;
+mod canned;
 mod control;
 mod journal;
 mod ledger;
@@ -25,6 +26,7 @@ mod signed;
 mod standin;
 mod websocket;
 
+pub use canned::Canned;
 pub use control::{Control, Faults};
 pub use journal::{Counters, Seen, Upload};
 pub use options::{Options, User};

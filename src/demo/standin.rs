@@ -21,7 +21,7 @@ use super::call::Call;
 use super::control::Control;
 use super::journal::Seen;
 use super::options::Options;
-use super::{answer, audiobookshelf, mediabrowser, odd};
+use super::{answer, audiobookshelf, canned, mediabrowser, odd};
 use crate::upstream::Kind;
 
 /// A running stand-in; it serves until it is stopped or dropped.
@@ -194,16 +194,32 @@ async fn serve(server: Arc<Server>, request: Request<Incoming>, peer: SocketAddr
     let mut call = Call { parts, body: Some(body), peer: peer.ip() };
     let response = match faults.status {
         Some((status, retry_after)) => answer::ordered(status, retry_after),
-        None => route(&server, &mut call).await?,
+        None => match faults.canned.filter(|_| !logs_in(call.path())) {
+            Some(canned) => {
+                call.drain().await;
+                canned.answer()
+            }
+            None => route(&server, &mut call).await?,
+        },
     };
     if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
         call.drain().await;
     }
     let is_fresh = response.status() == StatusCode::OK && known_tag.is_some() && response.headers().get("etag") == known_tag.as_ref();
     let response = if is_fresh { unchanged(&response) } else { response };
+    let response = match &faults.coding {
+        Some(coding) if !logs_in(call.path()) => canned::coded(response, coding).await,
+        _ => response,
+    };
     let is_done = is_head || response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let cut_after = faults.cut_bodies_after.filter(|_| !is_done);
     Some(response.map(|body| Watched::new(body, server.control.clone(), cut_after, is_done).boxed_unsync()))
+}
+
+/// Whether a path is that of a log-in or a refresh: ordered answers leave those alone.
+fn logs_in(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["/login", "/auth/refresh", "/users/authenticatebyname"].iter().any(|end| path.ends_with(end))
 }
 
 async fn route(server: &Arc<Server>, call: &mut Call) -> Answer {
