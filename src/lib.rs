@@ -8,8 +8,8 @@
 //! TCP ─ server::accept ─ TLS ─ hyper ─▶ Worker::serve ────────────────────────────────────────────────────────────────┐
 //!  inspect ▸ carrier::take ▸ ApiKey::parse ▸ KeyIndex::find ▸ policy::admit ▸ Sessions::live                          │ any Err(Refusal)
 //!  Inspected    Taken          (no hash yet)     Verified         Permit        Arc<Session>                           ▼
-//!                       ▸ Outbound::new ▸ forward::send ▸ Metered body ▸ client                              respond::refusal
-//!                           Outbound        Exchange        Trail on drop ▸ access line
+//!                       ▸ Outbound::new ▸ forward::send ▸ scrub ▸ Metered ▸ client                             respond::refusal
+//!                           Outbound        Exchange    Source   Trail on drop ▸ access line
 //!                                             └ 101 ▸ Tunnel (own task, tracked, holds the Permit; frames are looked through)
 //! ```
 //! One way only: a value on the right can be made only from the ones on its left. [`policy::Permit`] has private fields and one
@@ -28,7 +28,7 @@
 //! | [`policy`] | what a known key may do, by its scopes and the class of the route; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
-//! | [`forward`] | rewriting, sending, bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
+//! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
 //! | [`server`] | listeners, cores, connections, TLS, stopping |
 //! | [`store`] | redb, memory, sealing |
@@ -56,13 +56,14 @@
 //! 2. Carriers and placements are different axes: [`carrier`] knows no upstream, a dialect knows no carrier.
 //! 3. What is judged is what is forwarded: one canonical path, decided once.
 //! 4. A rotated refresh token is durable before the access token that came with it is used.
-//! 5. What takes rights away holds in memory before it is written; what gives rights is written first.
-//! 6. An upstream connection is reused only after a complete exchange, and only for the same session.
-//! 7. What opens media without a key was handed out to one, and dies with it ([`handouts`]).
-//! 8. What runs on a key ends when the key dies: [`lifeline`] tells, and the request (`gateway::cut`), the answer's body ([`forward::body`]) and
+//! 5. No answer goes out without [`forward::scrub`]; a session's credentials are known to it before the session is used.
+//! 6. What takes rights away holds in memory before it is written; what gives rights is written first.
+//! 7. An upstream connection is reused only after a complete exchange, and only for the same session.
+//! 8. What opens media without a key was handed out to one, and dies with it ([`handouts`]).
+//! 9. What runs on a key ends when the key dies: [`lifeline`] tells, and the request (`gateway::cut`), the answer's body ([`forward::body`]) and
 //!    the connection or stream that carries it ([`server::connection`]) obey.
-//! 9. Time never goes back: everything is judged by one [`clock::SteadyClock`], which remembers the latest time over restarts.
-//! 10. Every task is tracked: [`server::drain`] alone spawns on the cores.
+//! 10. Time never goes back: everything is judged by one [`clock::SteadyClock`], which remembers the latest time over restarts.
+//! 11. Every task is tracked: [`server::drain`] alone spawns on the cores.
 #![forbid(unsafe_code)]
 
 pub mod admin;

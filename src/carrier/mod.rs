@@ -64,6 +64,11 @@ impl Carrier {
             Self::AuthPacket => "auth-packet",
         }
     }
+
+    /// Whether it is a part of the URL.
+    pub const fn is_query(self) -> bool {
+        matches!(self, Self::ApiKeyQuery | Self::EmbyTokenQuery | Self::TokenQuery)
+    }
 }
 
 /// What a request presented as its credential.

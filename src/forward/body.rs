@@ -11,10 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use crate::forward::scrub;
 use crate::gateway::trail::Trail;
 use crate::handouts::Learning;
 use crate::lifeline::Cause;
 use crate::policy::Admission;
+use crate::scrub::Leak;
 use crate::server::connection::Busy;
 use crate::upstream::client::Lease;
 
@@ -41,6 +43,12 @@ pub enum BodyError {
     /// The key died under which it was asked for.
     #[error("{0}")]
     KeyDied(Cause),
+    /// An answer holds a credential that cannot be taken out of it.
+    #[error(transparent)]
+    Leak(#[from] Leak),
+    /// An answer's coding is damaged.
+    #[error(transparent)]
+    Damaged(#[from] scrub::Damaged),
 }
 
 /// What the forwarder learns of a request's body while hyper has it.
@@ -329,7 +337,7 @@ impl GatewayBody {
 /// An upstream's body that holds what must live until its last byte: the admission with its slots, the connection, the log line.
 #[derive(Debug)]
 pub struct Metered {
-    incoming: Incoming,
+    source: scrub::Source,
     lease: Option<Lease>,
     sent: Rc<Sent>,
     trail: Option<Box<Trail>>,
@@ -341,9 +349,9 @@ pub struct Metered {
 
 impl Metered {
     /// Wraps an answer's body.
-    pub fn new(incoming: Incoming, lease: Option<Lease>, sent: Rc<Sent>, admission: Admission, trail: Option<Box<Trail>>) -> Self {
-        let mut metered = Self { incoming, lease, sent, trail, bytes: 0, complete: false, learning: None, admission };
-        if metered.incoming.is_end_stream() {
+    pub fn new(source: scrub::Source, lease: Option<Lease>, sent: Rc<Sent>, admission: Admission, trail: Option<Box<Trail>>) -> Self {
+        let mut metered = Self { source, lease, sent, trail, bytes: 0, complete: false, learning: None, admission };
+        if metered.source.is_end() {
             metered.end();
         }
         metered
@@ -394,45 +402,39 @@ impl Body for GatewayBody {
             }
             return Poll::Ready(Some(Err(BodyError::KeyDied(cause))));
         }
-        loop {
-            return Poll::Ready(match ready!(Pin::new(&mut metered.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        if let Some(busy) = busy {
-                            busy.answer_moved();
-                        }
-                        metered.bytes += data.len() as u64;
-                        if let Some(learning) = &mut metered.learning {
-                            learning.see(&data);
-                        }
-                        if metered.incoming.is_end_stream() {
-                            metered.end();
-                        }
-                        Some(Ok(Frame::data(data)))
-                    }
-                    // Trailers are dropped, both ways.
-                    Err(_) => continue,
-                },
-                Some(Err(error)) => Some(Err(error.into())),
-                None => {
-                    metered.end();
-                    None
+        Poll::Ready(match ready!(metered.source.poll_data(cx)) {
+            Some(Ok(data)) => {
+                if let Some(busy) = busy {
+                    busy.answer_moved();
                 }
-            });
-        }
+                metered.bytes += data.len() as u64;
+                if let Some(learning) = &mut metered.learning {
+                    learning.see(&data);
+                }
+                if metered.source.is_end() {
+                    metered.end();
+                }
+                Some(Ok(Frame::data(data)))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => {
+                metered.end();
+                None
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Own(text) => text.is_none(),
-            Content::Upstream(metered) => metered.incoming.is_end_stream(),
+            Content::Upstream(metered) => metered.source.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Content::Upstream(metered) => metered.incoming.size_hint(),
+            Content::Upstream(metered) => metered.source.size_hint(),
         }
     }
 }

@@ -17,10 +17,10 @@ use hyper::upgrade::OnUpgrade;
 use rustc_hash::FxHashMap;
 
 use crate::carrier::{self, Carrier, CarrierError, Found, Presented};
-use crate::forward::body::{GatewayBody, Metered, RequestBody};
-use crate::forward::hop;
+use crate::forward::body::{GatewayBody, RequestBody};
 use crate::forward::rewrite::{Admitted, Outbound, Wanted};
-use crate::forward::send::{self, Exchange};
+use crate::forward::scrub::Treatment;
+use crate::forward::send;
 use crate::gateway::Gateway;
 use crate::gateway::handed::{self, Asked};
 use crate::gateway::login::{self, upstream::failed};
@@ -143,15 +143,13 @@ impl Visit<'_> {
         let wanted = Wanted { uri, path, query: uri.query().map(Into::into), websocket: on_client.is_some() };
         let admitted = Admitted { admission: &admission, session: None, upstream: &site.upstream };
         let outbound = Outbound::new(head, wanted, self.origin(host, site), admitted)?;
+        let treatment = Treatment::of(&site.upstream, class, outbound.method(), path);
+        let route = Route { visit: self, site, path, treatment, admission, session: None, cookies: Cookies::Dropped, engine: None };
         match on_client {
-            Some(client) => {
-                Route { visit: self, site, path, admission, session: None, cookies: Cookies::Dropped, engine: None }
-                    .upgrade(outbound, client, notes)
-                    .await
-            }
+            Some(client) => route.upgrade(outbound, client, notes).await,
             None => {
                 let exchange = send::send(&self.worker.pool, &site.upstream, Partition::Native, outbound, body).await?;
-                Ok(as_it_came(exchange, admission, notes.take()))
+                route.respond(exchange, notes).await
             }
         }
     }
@@ -208,15 +206,4 @@ async fn ask_about(site: &Site, token: Secret<String>, client: IpAddr) -> Result
         }
         Err(error) => Err(Refusal::Session(SessionError::Unreachable(error.to_string()))),
     }
-}
-
-/// The upstream's answer with all that it says to the person, cookies included.
-fn as_it_came(exchange: Exchange, admission: Admission, mut trail: Notes) -> Response<GatewayBody> {
-    let Exchange { response, lease, sent } = exchange;
-    let (mut head, incoming) = response.into_parts();
-    hop::strip(&mut head.headers);
-    if let Some(trail) = &mut trail {
-        trail.status = Some(head.status);
-    }
-    Response::from_parts(head, GatewayBody::upstream(Metered::new(incoming, lease, sent, admission, trail)))
 }

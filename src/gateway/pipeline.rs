@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -16,6 +16,7 @@ use crate::forward::body::{GatewayBody, Metered, RequestBody};
 use crate::forward::forwarded::{self, ClientAddress, Forwarding};
 use crate::forward::hop;
 use crate::forward::rewrite::{Admitted, Origin, Outbound, Wanted};
+use crate::forward::scrub::{Source, Treatment, Whose};
 use crate::forward::send::{self, Exchange};
 use crate::forward::socketio::engine::Engine;
 use crate::forward::tunnel::{self, Tunnel};
@@ -149,11 +150,13 @@ impl Visit<'_> {
         let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         let wanted = Wanted { uri: &uri, path: &path, query: taken.query, websocket: on_client.is_some() };
         let origin = self.origin(host, &site);
+        let mut treatment = Treatment::of(&site.upstream, class, &head.method, &path);
+        treatment.prepare(&mut head.headers, &origin.forwarding);
         let outbound =
             Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
 
         // 6. To the upstream and back.
-        let route = Route { visit: self, site: &site, path: &path, admission, session, cookies, engine: None };
+        let route = Route { visit: self, site: &site, path: &path, treatment, admission, session, cookies, engine: None };
         if let Some(query) = engine {
             let method = outbound.method().clone();
             return Box::pin(route.engine(Entering { query, method, outbound, body, on_client }, notes)).await;
@@ -280,6 +283,7 @@ pub(super) struct Route<'a> {
     pub(super) visit: &'a Visit<'a>,
     pub(super) site: &'a Arc<Site>,
     pub(super) path: &'a Path<'a>,
+    pub(super) treatment: Treatment,
     pub(super) admission: Admission,
     pub(super) session: Option<Arc<Session>>,
     pub(super) cookies: Cookies,
@@ -306,7 +310,7 @@ impl Route<'_> {
         match self.verdict(&exchange.response, false) {
             Verdict::Accepted => {}
             verdict => match Box::pin(self.second_opinion(verdict)).await? {
-                Opinion::Alive => return Ok(not_about_the_key(exchange, self.admission, notes.take())),
+                Opinion::Alive => return self.respond(not_about_the_key(exchange), notes).await,
                 Opinion::Renewed(session) => {
                     let Some((outbound, body)) = spare.zip(exchange.sent.replay()) else {
                         return Err(Refusal::SessionRenewed);
@@ -320,7 +324,40 @@ impl Route<'_> {
                 }
             },
         }
-        Ok(respond_with(exchange, self.admission, notes.take(), self.cookies))
+        self.respond(exchange, notes).await
+    }
+
+    /// The upstream's answer for the client: 7. without any credential of the upstream in it.
+    pub(super) async fn respond(self, exchange: Exchange, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+        let Exchange { response, lease, sent } = exchange;
+        let (mut head, incoming) = response.into_parts();
+        hop::strip(&mut head.headers);
+        let source = match &self.admission {
+            // All that it says is the person's own, cookies included.
+            Admission::Native(_) => Source::Plain(incoming),
+            _ => self.clean(&mut head, incoming).await?,
+        };
+        let mut trail = notes.take();
+        if let Some(trail) = &mut trail {
+            trail.status = Some(head.status);
+        }
+        let metered = Metered::new(source, lease, sent, self.admission, trail);
+        Ok(Response::from_parts(head, GatewayBody::upstream(metered)))
+    }
+
+    async fn clean(&self, head: &mut response::Parts, incoming: Incoming) -> Result<Source, Refusal> {
+        self.cookies.strip(&mut head.headers);
+        let gateway = self.visit.worker.gateway();
+        let upstream = &self.site.upstream;
+        let whose = Whose {
+            admission: &self.admission,
+            session: self.session.as_deref(),
+            upstream,
+            path: self.path.as_str(),
+            sessions: &gateway.sessions,
+            ticket: &|permit| gateway.handouts.ticket_for(permit.key(), &upstream.name),
+        };
+        self.treatment.answer(head, incoming, whose).await
     }
 
     pub(super) async fn upgrade(
@@ -344,7 +381,7 @@ impl Route<'_> {
             verdict => match Box::pin(self.second_opinion(verdict)).await? {
                 Opinion::Alive => {
                     let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
-                    return Ok(not_about_the_key(exchange, self.admission, notes.take()));
+                    return self.respond(not_about_the_key(exchange), notes).await;
                 }
                 Opinion::Renewed(session) => {
                     let outbound = spare.ok_or(Refusal::SessionRefused)?.with_session(&session);
@@ -358,7 +395,7 @@ impl Route<'_> {
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
-            let mut answer = respond_with(exchange, self.admission, notes.take(), Cookies::Dropped);
+            let mut answer = self.respond(exchange, notes).await?;
             // What the client sends next may be frames of the socket that it hoped for.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(answer);
@@ -405,23 +442,9 @@ enum Opinion {
     Renewed(Arc<Session>),
 }
 
-/// The upstream's answer for the client.
-fn respond_with(exchange: Exchange, admission: Admission, mut trail: Notes, cookies: Cookies) -> Response<GatewayBody> {
-    let Exchange { response, lease, sent } = exchange;
-    let (mut head, incoming) = response.into_parts();
-    hop::strip(&mut head.headers);
-    cookies.strip(&mut head.headers);
-    if let Some(trail) = &mut trail {
-        trail.status = Some(head.status);
-    }
-    let metered = Metered::new(incoming, lease, sent, admission, trail);
-    Response::from_parts(head, GatewayBody::upstream(metered))
-}
-
 /// A 401 that is about the account's rights and not about its session: as it stands, clients would take it for a bad key and forget
 /// theirs. 403 says what is meant.
-fn not_about_the_key(exchange: Exchange, admission: Admission, trail: Notes) -> Response<GatewayBody> {
-    let mut exchange = exchange;
+fn not_about_the_key(mut exchange: Exchange) -> Exchange {
     *exchange.response.status_mut() = StatusCode::FORBIDDEN;
-    respond_with(exchange, admission, trail, Cookies::Dropped)
+    exchange
 }

@@ -10,6 +10,7 @@ use crate::gateway::inspect::Refused;
 use crate::keys::{MalformedKey, Scope};
 use crate::lifeline::Cause;
 use crate::policy::Denied;
+use crate::scrub::Leak;
 use crate::upstream::client::ConnectError;
 use crate::upstream::session::SessionError;
 
@@ -87,6 +88,9 @@ pub enum Refusal {
     /// The upstream's answer breaks the rules of HTTP.
     #[error("the upstream's answer is not usable: {0}")]
     BadAnswer(&'static str),
+    /// The upstream's answer holds a credential that cannot be taken out of it.
+    #[error("the upstream's answer holds {0}")]
+    Revealed(Leak),
     /// The upstream did not answer in time.
     #[error("the upstream did not answer within {0} s")]
     NoAnswer(u64),
@@ -170,6 +174,7 @@ impl Refusal {
             Self::Session(error) => session(error),
             Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
+            Self::Revealed(_) => public!(BAD_GATEWAY, "upstream_credential", "The media server's answer was withheld."),
             Self::Connect(ConnectError::TimedOut { .. }) | Self::NoAnswer(_) => TIMEOUT,
             Self::BrokenBody => public!(BAD_REQUEST, "malformed_body", "The request's body is malformed or incomplete."),
             Self::ClientBody => public!(REQUEST_TIMEOUT, "request_timeout", "The request's body did not come."),
@@ -243,6 +248,7 @@ impl Refusal {
             Self::Session(SessionError::NoAccount | SessionError::NoUpstream(_)) => "no-account",
             Self::Connect(_) | Self::BrokenOff(_) | Self::ClosedAtOnce => "upstream-unreachable",
             Self::BadAnswer(_) => "upstream-protocol",
+            Self::Revealed(_) => "upstream-credential",
             Self::NoAnswer(_) => "upstream-timeout",
             Self::BrokenBody | Self::ClientBody => "client-body",
             Self::SessionRenewed => "session-renewed",

@@ -213,7 +213,8 @@ async fn hop_by_hop_headers_end_here_and_the_rest_arrives_untouched() {
         ("X.Odd", "1"),
         ("Expect", "100-continue"),
     ];
-    let (_, seen) = arrived(&rig, PATH, &[untouched.as_slice(), &dropped[..]].concat()).await;
+    // Media are asked for as the client asks; what may hold a credential is not (`scrubbing`).
+    let (_, seen) = arrived(&rig, "/Audio/1002/stream", &[untouched.as_slice(), &dropped[..]].concat()).await;
     let seen = seen.unwrap();
     for (name, value) in untouched {
         assert!(seen.headers.get_all(name.to_ascii_lowercase()).iter().any(|got| got == value.trim()), "{name}: {seen:?}");

@@ -31,6 +31,7 @@ mod refusals;
 mod retry;
 mod revocation;
 mod routing;
+mod scrubbing;
 mod sessions;
 mod shutdown;
 mod smoke;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use keygate::demo::Options;
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
 use sha2::{Digest, Sha256};
@@ -31,12 +32,12 @@ fn digest(bytes: &[u8]) -> Vec<u8> {
 async fn ask(rig: &Rig, lines: &[(&str, &str)]) -> client::Answer {
     let bearer = format!("Bearer {}", rig.secret());
     let lines: Vec<_> = lines.iter().copied().chain([("authorization", bearer.as_str())]).collect();
-    client::get(rig.address, "/keygate-test/bytes/100000", &lines).await
+    client::get(rig.address, "/api/items/7f1d2b7e-0f63-4c0c-8a55-6a1b34c9d3f0/file/10127536", &lines).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_and_conditions_pass_as_the_upstream_answers_them() {
-    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let rig = Setup::new(Kind::Audiobookshelf).standin(Options { large_file_bytes: 100_000, ..Options::default() }).start().await;
     let whole = ask(&rig, &[]).await;
     assert_eq!((whole.status.as_u16(), whole.body.len()), (200, 100_000));
     assert_eq!(whole.body, pattern(0..100_000));

@@ -1,3 +1,306 @@
-//! Which answer is scrubbed, and how.
+//! Which answer is scrubbed, and how: from the class of its route, its type, its status and its coding.
+//!
+//! ```text
+//! request   Treatment::of ▸ prepare        no ranges of a text, no coding, no "not modified" where a client gets something of its own
+//! answer    Treatment::answer ▸ headers    all answers
+//!                             ▸ Source     bytes as they are; texts decoded if need be, scrubbed, the first of them before the head goes
+//! ```
+//! It fails closed: what holds a credential that cannot be taken out, or cannot be read, is answered 502 while nothing has gone out, and
+//! cut off afterwards.
 
+mod addresses;
 mod coding;
+mod headers;
+mod look;
+mod source;
+
+use std::borrow::Cow;
+
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::forward::body::BodyError;
+use crate::forward::forwarded::Forwarding;
+use crate::gateway::refusal::Refusal;
+use crate::keys::Ticket;
+use crate::policy::{Admission, Permit, Proof};
+use crate::scrub::{Leak, Own, Plan, Text};
+use crate::secret::Secret;
+use crate::target::Path;
+use crate::upstream::client::Upstream;
+use crate::upstream::dialect::{self, Holding, Media, RouteClass};
+use crate::upstream::session::{Session, Sessions};
+
+pub use coding::Damaged;
+pub use source::{Place, Scrubbed, Source};
+
+/// Digests of a text that is not the same any more.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// What a route may answer with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reveals {
+    /// Media and pictures: only what is no success is looked at.
+    Bytes,
+    /// Media, which are asked for in ranges, or a text.
+    Either,
+    /// Anything: it is asked for as a whole.
+    Text,
+}
+
+/// How one request and its answer are treated; made before the request goes out.
+#[derive(Clone, Debug)]
+pub struct Treatment {
+    reveals: Reveals,
+    holding: Holding,
+    class: RouteClass,
+    method: Method,
+    /// `https://host`, as the client sees keygate, where the answer is to name it.
+    public_origin: Option<String>,
+    is_playlist: bool,
+}
+
+impl Treatment {
+    /// For a request on a route of this class.
+    pub fn of(upstream: &Upstream, class: RouteClass, method: &Method, path: &Path<'_>) -> Self {
+        let is_playlist = is_playlist(path);
+        let reveals = match class {
+            RouteClass::Image | RouteClass::Media(Media::Bytes) => Reveals::Bytes,
+            RouteClass::Capability if is_playlist => Reveals::Text,
+            RouteClass::Media(Media::Either) | RouteClass::Capability | RouteClass::Share => Reveals::Either,
+            RouteClass::Media(Media::Text)
+            | RouteClass::Identity
+            | RouteClass::Answered(_)
+            | RouteClass::Login
+            | RouteClass::Refresh
+            | RouteClass::Logout
+            | RouteClass::Socket
+            | RouteClass::WebUi
+            | RouteClass::Restricted
+            | RouteClass::Keyed => Reveals::Text,
+        };
+        let holding = dialect::holding(upstream.kind, class, path);
+        Self { reveals, holding, class, method: method.clone(), public_origin: None, is_playlist }
+    }
+
+    /// Takes out of a request what would bring an answer that cannot be scrubbed: parts of a text, codings, and "not modified" for what
+    /// is each client's own. `forwarding`: how the client sees keygate.
+    pub fn prepare(&mut self, headers: &mut HeaderMap, forwarding: &Forwarding) {
+        match self.reveals {
+            Reveals::Bytes => return,
+            Reveals::Either => {
+                // Several ranges come as one body of another type, in which nobody can look.
+                if headers.get(RANGE).is_some_and(|range| range.as_bytes().contains(&b',')) {
+                    headers.remove(RANGE);
+                }
+            }
+            Reveals::Text => {
+                headers.remove(RANGE);
+                headers.remove(IF_RANGE);
+                if self.holding != Holding::Nothing {
+                    headers.remove(IF_NONE_MATCH);
+                    headers.remove(IF_MODIFIED_SINCE);
+                }
+            }
+        }
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if matches!(self.holding, Holding::Urls | Holding::Addresses) {
+            let scheme = if forwarding.secure { "https" } else { "http" };
+            self.public_origin = forwarding.host.to_str().ok().map(|host| format!("{scheme}://{host}"));
+        }
+    }
+
+    /// Cleans the head of an answer and says where its body comes from.
+    ///
+    /// # Errors
+    /// [`Refusal::Revealed`], [`Refusal::BadAnswer`], [`Refusal::BrokenOff`].
+    pub async fn answer(&self, head: &mut response::Parts, incoming: Incoming, whose: Whose<'_>) -> Result<Source, Refusal> {
+        let mut work = Work { treatment: self, whose, for_headers: None };
+        if let Err(leak) = headers::clean(&mut head.headers, &mut |what, value| work.header(what, value)) {
+            work.place(head).report(&leak, "502 in its place");
+            return Err(Refusal::Revealed(leak));
+        }
+        if work.whose.admission.permit().is_some() {
+            headers::keep_private(&mut head.headers);
+        }
+        match self.text(head)? {
+            None => Ok(Source::Plain(incoming)),
+            // Rarer than bytes, and larger: not a part of every connection's memory.
+            Some(text) => Box::pin(work.scrubbed(text, head, incoming)).await,
+        }
+    }
+
+    /// The text that is to be scrubbed; `None`: bytes, or nothing.
+    fn text(&self, head: &response::Parts) -> Result<Option<Text>, Refusal> {
+        let status = head.status;
+        if status == StatusCode::NO_CONTENT
+            || (self.reveals == Reveals::Bytes && (status.is_success() || status == StatusCode::NOT_MODIFIED))
+        {
+            return Ok(None);
+        }
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let Some(text) = look::text_of(content_type) else { return Ok(None) };
+        // Also for `multipart/byteranges`, the form of several ranges of whatever it may be.
+        if status == StatusCode::PARTIAL_CONTENT {
+            return Err(Refusal::BadAnswer("it has a part of a text that may hold credentials"));
+        }
+        if look::is_wide(content_type) {
+            return Err(Refusal::BadAnswer("it is a text in a charset that cannot be searched"));
+        }
+        Ok(Some(if self.is_playlist && text != Text::Xml { Text::Playlist } else { text }))
+    }
+}
+
+fn is_playlist(path: &Path<'_>) -> bool {
+    let path = path.as_str().trim_end_matches('/').as_bytes();
+    path.len() > 5 && path[path.len() - 5..].eq_ignore_ascii_case(b".m3u8")
+}
+
+/// Whose answer it is.
+#[derive(Clone, Copy)]
+pub struct Whose<'a> {
+    /// How the request got in. (What comes with a person's own credential of the server is not scrubbed: whoever admits such requests
+    /// gives them a source that is [`Source::Plain`], without coming here.)
+    pub admission: &'a Admission,
+    /// The session that it went out with.
+    pub session: Option<&'a Session>,
+    /// Where it went.
+    pub upstream: &'a Upstream,
+    /// The path, judged.
+    pub path: &'a str,
+    /// What is known of the upstream's credentials.
+    pub sessions: &'a Sessions,
+    /// Gives the ticket that stands in URLs for a key.
+    pub ticket: &'a dyn Fn(&Permit) -> Option<Ticket>,
+}
+
+/// One answer on its way.
+struct Work<'a> {
+    treatment: &'a Treatment,
+    whose: Whose<'a>,
+    /// Made when the first header is to be looked at.
+    for_headers: Option<Plan>,
+}
+
+impl Work<'_> {
+    fn plan(&self, text: Text) -> Plan {
+        Plan::new(text, self.whose.sessions.secrets(self.whose.upstream), self.own())
+    }
+
+    /// What the client gets in place of its account's tokens.
+    fn own(&self) -> Own {
+        let Whose { admission, session, ticket, .. } = self.whose;
+        let public_origin = self.treatment.public_origin.clone();
+        let (Some(permit), Some(session)) = (admission.permit(), session) else { return Own { public_origin, ..Own::default() } };
+        let tokens = match self.treatment.holding {
+            Holding::Nothing | Holding::Addresses => return Own { public_origin, ..Own::default() },
+            Holding::Urls | Holding::Tokens => session.own.to_vec(),
+        };
+        let is_media = matches!(self.treatment.class, RouteClass::Media(_));
+        let (mut in_urls, mut in_fields) = (None, None);
+        match (self.treatment.holding, permit.proof()) {
+            // It has the key already, and shows it on every line of its own accord.
+            (Holding::Urls, Proof::Key(key, carrier)) if is_media && carrier.is_query() => in_urls = Some(Secret::from(key.expose())),
+            (Holding::Urls, Proof::Ticket(shown, _)) => in_urls = Some(Secret::from(shown.expose())),
+            (Holding::Urls, _) => in_urls = ticket(permit).map(|ticket| Secret::from(ticket.expose())),
+            (Holding::Tokens, Proof::Key(key, _)) => in_fields = Some(Secret::from(key.expose())),
+            _ => {}
+        }
+        Own { tokens, in_urls, in_fields, public_origin }
+    }
+
+    fn header(&mut self, what: headers::Value, value: &[u8]) -> Result<Option<Vec<u8>>, Leak> {
+        if self.for_headers.is_none() {
+            self.for_headers = Some(self.plan(Text::Plain));
+        }
+        let Some(plan) = &self.for_headers else { return Ok(None) };
+        let scrubbed = match what {
+            headers::Value::Url => plan.location(value),
+            headers::Value::Text => plan.header(value),
+        };
+        match scrubbed? {
+            Cow::Borrowed(_) => Ok(None),
+            Cow::Owned(scrubbed) => Ok(Some(scrubbed)),
+        }
+    }
+
+    fn place(&self, head: &response::Parts) -> Place {
+        let Whose { admission, upstream, path, .. } = self.whose;
+        let content_type = head.headers.get(CONTENT_TYPE).map_or(Cow::Borrowed("none"), |value| String::from_utf8_lossy(value.as_bytes()));
+        Place {
+            method: self.treatment.method.clone(),
+            path: path.to_owned(),
+            content_type: content_type.into_owned(),
+            account: admission.permit().map_or_else(|| upstream.name.to_string(), |permit| permit.account().full_name()),
+        }
+    }
+
+    async fn scrubbed(self, text: Text, head: &mut response::Parts, incoming: Incoming) -> Result<Source, Refusal> {
+        let coding = coding::Coding::of(&head.headers).map_err(|_| Refusal::BadAnswer("it has a content coding that is not read here"))?;
+        let plan = self.plan(text);
+        let keeps_length = plan.keeps_length() && coding.is_none();
+        let length = content_length(&head.headers).filter(|_| keeps_length);
+        self.rewrite_head(&mut head.headers, coding.is_some());
+        if !keeps_length {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        if self.treatment.method == Method::HEAD || incoming.is_end_stream() {
+            return Ok(Source::Plain(incoming));
+        }
+        let mut scrubbed = Scrubbed::new(incoming, coding.map(coding::Decoder::new), plan, self.place(head));
+        let begun = match (&self.treatment.public_origin, self.treatment.holding) {
+            (Some(origin), Holding::Addresses) if text == Text::Json => {
+                scrubbed.whole(addresses::MOST_BYTES, |text| addresses::replaced(text, origin)).await
+            }
+            _ => scrubbed.begin().await,
+        };
+        match begun.map_err(refused)? {
+            Some(whole) => {
+                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole));
+            }
+            None => {
+                if let Some(length) = length {
+                    scrubbed.promise(length);
+                }
+            }
+        }
+        Ok(Source::Scrubbed(Box::new(scrubbed)))
+    }
+
+    /// What the head says of the text that is not so any more.
+    fn rewrite_head(&self, headers: &mut HeaderMap, is_decoded: bool) {
+        headers.remove(ACCEPT_RANGES);
+        headers.remove(CONTENT_ENCODING);
+        for name in &DIGESTS {
+            headers.remove(name);
+        }
+        if is_decoded || self.treatment.holding != Holding::Nothing {
+            headers.remove(ETAG);
+            headers.remove(LAST_MODIFIED);
+        }
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A body that failed before anything of it went out.
+fn refused(error: BodyError) -> Refusal {
+    match error {
+        BodyError::Leak(leak) => Refusal::Revealed(leak),
+        BodyError::Damaged(_) => Refusal::BadAnswer("its coded body is damaged"),
+        BodyError::Http(error) => Refusal::BrokenOff(error),
+        BodyError::Idle(_) | BodyError::TooSlow | BodyError::KeyDied(_) => Refusal::BadAnswer("its body did not come"),
+    }
+}

@@ -8,6 +8,7 @@ pub mod api_keys;
 mod audiobookshelf;
 pub mod capability;
 mod emby;
+mod holdings;
 mod jellyfin;
 mod mediabrowser;
 pub mod minting;
@@ -28,6 +29,8 @@ use crate::upstream::Kind;
 use crate::upstream::dialect::minting::Minting;
 
 pub use routes::{Methods, Route};
+
+pub use holdings::{Holding, holding};
 
 /// The dialect of a kind.
 pub fn of(kind: Kind) -> &'static dyn Dialect {

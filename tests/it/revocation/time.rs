@@ -22,7 +22,7 @@ fn mortal(rig: &Rig) -> ApiKey {
         account: rig.account.id,
         expires_at,
         is_active: true,
-        scopes: keygate::keys::scope::Scopes::NONE,
+        scopes: Scopes::NONE,
         created_by: "test".to_owned(),
     };
     rig.keep().registry.create_key(new).expect("a key").key

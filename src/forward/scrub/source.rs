@@ -1,0 +1,247 @@
+//! The body of an answer on its way to the client: as it comes, or decoded and scrubbed.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use http_body::{Body, SizeHint};
+use hyper::body::Incoming;
+
+use super::coding::Decoder;
+use crate::forward::body::BodyError;
+use crate::redact::Redacted;
+use crate::scrub::{Plan, Scrubber};
+
+/// How long an answer's head waits for its first bytes to be scrubbed; after that it goes out, and a credential cuts the connection.
+const FIRST_BYTES: Duration = Duration::from_secs(2);
+
+/// Where the bytes of an answer come from.
+#[derive(Debug)]
+pub enum Source {
+    /// As they are.
+    Plain(Incoming),
+    /// Through the scrubber.
+    Scrubbed(Box<Scrubbed>),
+}
+
+impl Source {
+    /// The next bytes for the client. Trailers are dropped: a credential could hide in them.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self {
+            Self::Plain(incoming) => poll_bytes(incoming, cx),
+            Self::Scrubbed(scrubbed) => scrubbed.poll_data(cx),
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Plain(incoming) => incoming.is_end_stream(),
+            Self::Scrubbed(scrubbed) => scrubbed.is_done && scrubbed.ready.is_empty(),
+        }
+    }
+
+    /// How many bytes will come.
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Plain(incoming) => incoming.size_hint(),
+            Self::Scrubbed(scrubbed) if scrubbed.is_done => SizeHint::with_exact(scrubbed.ready.len() as u64),
+            Self::Scrubbed(scrubbed) => scrubbed.left.map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+fn poll_bytes(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    loop {
+        match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => return Poll::Ready(None),
+        }
+    }
+}
+
+/// What the log says of an answer that held a credential: where, never what.
+#[derive(Debug)]
+pub struct Place {
+    /// Method of the request.
+    pub method: Method,
+    /// The judged path.
+    pub path: String,
+    /// The answer's type.
+    pub content_type: String,
+    /// The account, `upstream/name`, or the upstream alone.
+    pub account: String,
+}
+
+impl Place {
+    /// Writes the line.
+    pub(super) fn report(&self, error: &dyn std::fmt::Display, consequence: &'static str) {
+        tracing::error!(
+            method = self.method.as_str(),
+            path = %Redacted(&self.path),
+            content_type = %Redacted(&self.content_type),
+            account = self.account,
+            "the media server's answer holds {error}: {consequence}"
+        );
+    }
+}
+
+/// A body that is decoded if need be, and scrubbed.
+#[derive(Debug)]
+pub struct Scrubbed {
+    incoming: Incoming,
+    decoder: Option<Decoder>,
+    /// Coded bytes that are still to be decoded.
+    input: Bytes,
+    scrubber: Scrubber,
+    /// What may go out.
+    ready: Bytes,
+    /// Nothing more comes to be ready.
+    is_done: bool,
+    /// Bytes that will still go out, where that is known beforehand.
+    left: Option<u64>,
+    /// Whether the head has gone out.
+    has_begun: bool,
+    place: Place,
+}
+
+impl Scrubbed {
+    pub(super) fn new(incoming: Incoming, decoder: Option<Decoder>, plan: Plan, place: Place) -> Self {
+        Self {
+            incoming,
+            decoder,
+            input: Bytes::new(),
+            scrubber: Scrubber::new(Arc::new(plan)),
+            ready: Bytes::new(),
+            is_done: false,
+            left: None,
+            has_begun: false,
+            place,
+        }
+    }
+
+    /// Scrubs the first bytes before the head goes out, so that a small answer is judged as a whole. Its length, if it is all there.
+    pub(super) async fn begin(&mut self) -> Result<Option<u64>, BodyError> {
+        // Time over: the head goes out, the bytes follow when they come.
+        let in_time = tokio::time::timeout(FIRST_BYTES, poll_fn(|cx| self.poll_fill(cx))).await;
+        in_time.unwrap_or(Ok(()))?;
+        Ok(self.is_done.then_some(self.ready.len() as u64))
+    }
+
+    /// Gathers a small answer and lets somebody rewrite it. Longer or slower ones go their way as they are.
+    pub(super) async fn whole(&mut self, most: usize, rewrite: impl FnOnce(&[u8]) -> Option<Bytes>) -> Result<Option<u64>, BodyError> {
+        let mut gathered = Bytes::new();
+        while !self.is_done && gathered.len() <= most {
+            self.begin().await?;
+            if self.ready.is_empty() {
+                break;
+            }
+            gathered = joined(gathered, std::mem::take(&mut self.ready));
+        }
+        self.ready = gathered;
+        if !self.is_done {
+            return Ok(None);
+        }
+        if let Some(rewritten) = rewrite(&self.ready) {
+            self.ready = rewritten;
+        }
+        Ok(Some(self.ready.len() as u64))
+    }
+
+    /// Promises a length.
+    pub(super) const fn promise(&mut self, length: u64) {
+        self.left = Some(length);
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.has_begun = true;
+        if self.ready.is_empty()
+            && let Err(error) = ready!(self.poll_fill(cx))
+        {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let data = std::mem::take(&mut self.ready);
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        Poll::Ready((!data.is_empty()).then_some(Ok(data)))
+    }
+
+    /// Works until something is ready or all is done.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        while self.ready.is_empty() && !self.is_done {
+            let progress = match self.decode() {
+                Ok(Some(decoded)) => self.take_in(decoded),
+                Ok(None) => match ready!(poll_bytes(&mut self.incoming, cx)) {
+                    Some(Ok(data)) if self.decoder.is_some() => {
+                        self.input = data;
+                        Ok(())
+                    }
+                    Some(Ok(data)) => self.take_in(data),
+                    Some(Err(error)) => Err(error),
+                    None => self.finish(),
+                },
+                Err(error) => Err(error),
+            };
+            if let Err(error) = progress {
+                self.fail(&error);
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A piece of what is there to be decoded; `None`: nothing is.
+    fn decode(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+        let piece = decoder.step(&mut self.input)?;
+        Ok((!piece.is_empty() || !self.input.is_empty()).then(|| piece.into()))
+    }
+
+    fn take_in(&mut self, data: Bytes) -> Result<(), BodyError> {
+        self.ready = self.scrubber.push(data)?;
+        if self.decoder.is_none() && self.incoming.is_end_stream() {
+            return self.finish();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), BodyError> {
+        let mut tail = match &mut self.decoder {
+            Some(decoder) => self.scrubber.push(decoder.finish()?.into())?,
+            None => Bytes::new(),
+        };
+        tail = joined(tail, self.scrubber.finish()?);
+        self.ready = joined(std::mem::take(&mut self.ready), tail);
+        self.is_done = true;
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &BodyError) {
+        self.ready = Bytes::new();
+        self.is_done = true;
+        if let BodyError::Leak(leak) = error {
+            self.place.report(leak, if self.has_begun { "the connection is cut" } else { "502 in its place" });
+        }
+    }
+}
+
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => first,
+        (true, false) => second,
+        (false, false) => {
+            let mut both = BytesMut::with_capacity(first.len() + second.len());
+            both.extend_from_slice(&first);
+            both.extend_from_slice(&second);
+            both.freeze()
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What an answer holds of the caller's own credential where a client needs it: URLs that work with it alone, tokens that a login gave.
+//! Everywhere else it is simply taken out.
+
+use crate::target::Path;
+use crate::upstream::Kind;
+use crate::upstream::dialect::{Media, RouteClass, of};
+
+/// What a client needs of an answer beyond what may simply be taken out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Nothing.
+    Nothing,
+    /// URLs that need a credential to work.
+    Urls,
+    /// A user object whose token fields clients read.
+    Tokens,
+    /// The server's own addresses, which apps remember and would connect to, past the gateway.
+    Addresses,
+}
+
+/// Playback is negotiated here: `TranscodingUrl`, `DeliveryUrl`, `DirectStreamUrl` (`MediaInfoHelper.cs`, `StreamInfo.cs`).
+const NEGOTIATION: &[&str] = &["/Items/{id}/PlaybackInfo", "/LiveStreams/Open", "/LiveStreams/MediaInfo"];
+/// `SystemInfoDto.cs`, `PublicSystemInfo.cs`; Emby's have `LocalAddresses`, `RemoteAddresses` and `WanAddress` as well.
+const ADDRESSES: &[&str] = &["/System/Info", "/System/Info/Public"];
+/// The user as its own apps read it (`User.toOldJSONForBrowser`).
+const USER: &[&str] = &["/api/authorize", "/api/me"];
+
+fn is_any(path: &Path<'_>, base_paths: &[&str], patterns: &[&str]) -> bool {
+    patterns.iter().any(|pattern| path.matches(base_paths, pattern))
+}
+
+/// What the answer on a route holds.
+pub fn holding(kind: Kind, class: RouteClass, path: &Path<'_>) -> Holding {
+    let bases = of(kind).base_paths();
+    match (kind, class) {
+        (Kind::Emby | Kind::Jellyfin, RouteClass::Media(Media::Bytes | Media::Text | Media::Either)) => Holding::Urls,
+        (Kind::Emby | Kind::Jellyfin, RouteClass::Keyed) if is_any(path, bases, NEGOTIATION) => Holding::Urls,
+        (Kind::Emby | Kind::Jellyfin, RouteClass::Keyed | RouteClass::Identity) if is_any(path, bases, ADDRESSES) => Holding::Addresses,
+        (Kind::Audiobookshelf, RouteClass::Keyed) if is_any(path, bases, USER) => Holding::Tokens,
+        _ => Holding::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn playback_is_negotiated_on_few_routes_and_every_media_route_may_need_a_credential() {
+        let hold = |kind, class, path: &str| holding(kind, class, &Path::parse(path).expect("a path"));
+        for kind in [Kind::Emby, Kind::Jellyfin] {
+            assert_eq!(hold(kind, RouteClass::Keyed, "/emby/items/1/playbackINFO"), Holding::Urls);
+            assert_eq!(hold(kind, RouteClass::Media(Media::Text), "/videos/1/master.m3u8"), Holding::Urls);
+            assert_eq!(hold(kind, RouteClass::Identity, "/System/Info/Public"), Holding::Addresses);
+            assert_eq!(hold(kind, RouteClass::Keyed, "/Items/1"), Holding::Nothing);
+            assert_eq!(hold(kind, RouteClass::Image, "/Items/1/Images/Primary"), Holding::Nothing);
+        }
+        let abs = Kind::Audiobookshelf;
+        assert_eq!(hold(abs, RouteClass::Keyed, "/audiobookshelf/api/authorize"), Holding::Tokens);
+        assert_eq!(hold(abs, RouteClass::Keyed, "/api/me"), Holding::Tokens);
+        assert_eq!(hold(abs, RouteClass::Keyed, "/api/users"), Holding::Nothing);
+        assert_eq!(hold(abs, RouteClass::Media(Media::Bytes), "/api/items/1/download"), Holding::Nothing);
+    }
+}
