@@ -271,6 +271,12 @@ mod tests {
         Bridge::new((client, Bytes::new()), (upstream, Bytes::from_static(early)), watch)
     }
 
+    #[test]
+    fn what_is_kept_of_an_idle_socket_is_small() {
+        let bytes = size_of::<Bridge<crate::server::connection::ClientIo, tokio::net::TcpStream>>();
+        assert!(bytes <= 1024, "{bytes}");
+    }
+
     #[tokio::test]
     async fn bytes_of_any_amount_arrive_whole_through_narrow_pipes() {
         let (mut app, client) = duplex(100);
