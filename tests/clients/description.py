@@ -1,6 +1,7 @@
 """Reads what `keygate demo -o json` says, and reports steps."""
 
 import json
+import subprocess
 import sys
 import urllib.request
 
@@ -19,6 +20,23 @@ def step(name, is_right, seen=None):
     print(f"{'ok  ' if is_right else 'FAIL'} {name}" + ("" if seen is None else f": {seen}"), flush=True)
     if not is_right:
         sys.exit(1)
+
+
+def play(url):
+    """What ffprobe and ffmpeg make of a playlist, given nothing but its URL: seconds by the playlist, and seconds that were decoded."""
+    probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", url]
+    seconds = float(run(probe))
+    decoded = run(["ffmpeg", "-v", "error", "-i", url, "-map", "0:a", "-f", "s16le", "-ac", "1", "-ar", "8000", "-"])
+    return seconds, len(decoded) / 2 / 8000
+
+
+def run(command):
+    """What a program writes; ends the script with its complaint when it fails."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    if done.returncode != 0:
+        # It may repeat URLs with what is in them; a test's keys die with the test.
+        step(command[0], False, done.stderr.decode(errors="replace")[-600:])
+    return done.stdout
 
 
 def fetch(url, headers=None):

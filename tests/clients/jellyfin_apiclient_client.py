@@ -1,11 +1,10 @@
 """jellyfin-apiclient-python with a key as its token, its socket included."""
 
 import queue
-import re
 
 from jellyfin_apiclient_python import JellyfinClient
 
-from description import fetch, step, upstream
+from description import fetch, play, step, upstream
 
 
 def connect(url, key):
@@ -35,9 +34,11 @@ step("item", item["Name"] == "A Sweep of Sines")
 playback = client.jellyfin.get_play_info(item["Id"], {})
 source = playback["MediaSources"][0]
 step("playback info", source["Container"] == "wav")
-# The key takes the place of the credential that the server wrote into the URL.
-status, body = fetch(re.sub(r"ApiKey=[^&]*", f"ApiKey={key}", url + source["TranscodingUrl"]))
-step("playlist with the key", status == 200 and body.startswith(b"#EXTM3U"))
+seconds, decoded = play(url + source["TranscodingUrl"])
+step("transcode by URL alone", seconds == 30 and 29 < decoded < 31, decoded)
+subtitles = next(stream["DeliveryUrl"] for stream in source["MediaStreams"] if stream["Type"] == "Subtitle")
+status, body = fetch(url + subtitles)
+step("subtitles by URL alone", status == 200 and body.startswith(b"WEBVTT"))
 status, body = fetch(client.jellyfin.audio_url(item["Id"]))
 step("stream by the client's own URL", status == 200 and body[:4] == b"RIFF", len(body))
 
@@ -56,6 +57,15 @@ client.wsc.send("SessionsStart", "0,1500")
 name, data = messages.get(timeout=10)
 step("socket: Sessions", name == "Sessions" and len(data["value"]) >= 1, name)
 client.wsc.stop_client()
+
+form = JellyfinClient(allow_multiple_clients=True)
+form.config.app("keygate-test", "1.0.0", "test machine", "keygate-test-form")
+form.config.data["auth.ssl"] = False
+form.config.data["app.default"] = True
+form.auth.connect_to_address(url)
+logged_in = form.auth.login(url, "anybody", key)
+step("login form with the key as the password", logged_in.get("AccessToken") == key, logged_in.get("User", {}).get("Name"))
+step("the form's session works", form.jellyfin.get_user("Me")["Id"] == me["Id"])
 
 refused = connect(url, "kg_wrong")
 try:

@@ -34,13 +34,21 @@ const fn script(file: &'static str) -> Script {
     Script { file, needs_gateway: false }
 }
 
+const fn gateway_script(file: &'static str) -> Script {
+    Script { file, needs_gateway: true }
+}
+
 const ENVIRONMENTS: [Environment; 4] = [
     Environment {
         name: "audiobookshelf",
         files: &["requirements-audiobookshelf.txt"],
         // It declares Python 3.12 and runs on 3.11.
         pip_options: &["--ignore-requires-python"],
-        scripts: &[script("aioaudiobookshelf_client.py")],
+        scripts: &[
+            script("aioaudiobookshelf_client.py"),
+            gateway_script("aioaudiobookshelf_login_client.py"),
+            gateway_script("socketio_client.py"),
+        ],
     },
     Environment {
         name: "emby",
@@ -52,9 +60,14 @@ const ENVIRONMENTS: [Environment; 4] = [
         name: "jellyfin",
         files: &["requirements-jellyfin.txt"],
         pip_options: &[],
-        scripts: &[script("jellyfin_apiclient_client.py"), Script { file: "jellyfin_api_client_client.py", needs_gateway: true }],
+        scripts: &[script("jellyfin_apiclient_client.py"), gateway_script("jellyfin_api_client_client.py")],
     },
-    Environment { name: "node", files: &["package.json", "package-lock.json"], pip_options: &[], scripts: &[script("jellyfin_sdk.mjs")] },
+    Environment {
+        name: "node",
+        files: &["package.json", "package-lock.json"],
+        pip_options: &[],
+        scripts: &[script("jellyfin_sdk.mjs"), gateway_script("socketio_client.mjs")],
+    },
 ];
 
 /// What became of the scripts.

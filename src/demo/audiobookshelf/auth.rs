@@ -148,8 +148,12 @@ pub(super) fn authorize(server: &Server, caller: &Caller) -> Response<Body> {
 
 /// `GET /api/me`.
 pub(super) fn me(server: &Server, caller: &Caller) -> Response<Body> {
-    let ledger = server.control.ledger();
-    answer::json(&ledger.by_id(&caller.id).map_or(Value::Null, user))
+    answer::json(&user_of(server, caller))
+}
+
+/// The user behind a request.
+pub(super) fn user_of(server: &Server, caller: &Caller) -> Value {
+    server.control.ledger().by_id(&caller.id).map_or(Value::Null, user)
 }
 
 /// `GET /api/users`.

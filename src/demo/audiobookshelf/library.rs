@@ -78,13 +78,31 @@ pub(super) async fn route(server: &Arc<Server>, call: &mut Call, caller: &Caller
             call.sink(&server.control).await;
             end_or_sync(server, id, action)
         }
-        ["me", "progress", _] if method == Method::PATCH => answer::text(StatusCode::OK, "text/plain; charset=utf-8", "OK"),
+        ["me", "progress", id] if method == Method::PATCH => {
+            let change = call.json().await.unwrap_or_default();
+            tell_progress(server, caller, id, &change);
+            answer::text(StatusCode::OK, "text/plain; charset=utf-8", "OK")
+        }
         ["me", "progress", _] if is_read => not_found(),
         ["me", "listening-sessions"] if is_read => {
             answer::json(&json!({"total": 0, "numPages": 0, "page": 0, "itemsPerPage": 10, "sessions": []}))
         }
         _ => return None,
     })
+}
+
+/// What a change of progress sends to the user's sockets: the progress, and the whole user with the token that never dies.
+fn tell_progress(server: &Server, caller: &Caller, item: &str, change: &Value) {
+    let progress = json!({
+        "id": random::uuid(), "libraryItemId": item, "episodeId": null, "duration": SECONDS, "progress": change["progress"].as_f64().unwrap_or(0.0),
+        "currentTime": change["currentTime"].as_f64().unwrap_or(0.0), "isFinished": change["isFinished"].as_bool().unwrap_or(false),
+        "hideFromContinueListening": false, "lastUpdate": ADDED, "startedAt": ADDED, "finishedAt": null
+    });
+    let event =
+        json!(["user_item_progress_updated", {"id": progress["id"], "sessionId": null, "deviceDescription": null, "data": progress}]);
+    server.control.push(&format!("42{event}"));
+    let user = super::auth::user_of(server, caller);
+    server.control.push(&format!("42{}", json!(["user_updated", user])));
 }
 
 /// `GET /api/items/:id/cover`, open to everybody.
