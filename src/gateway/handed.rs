@@ -98,9 +98,9 @@ pub(super) fn handling(gateway: &Gateway, asked: Asked<'_>, admission: &Admissio
 
 impl Handing {
     /// Does what is to be done, if the answer says that it worked.
-    pub(super) fn hear(self: Box<Self>, mut answer: Response<GatewayBody>) -> Response<GatewayBody> {
+    pub(super) fn hear(self, mut answer: Response<GatewayBody>) -> Response<GatewayBody> {
         if answer.status().is_success() {
-            match *self {
+            match self {
                 Self::Learn(learning) => answer.body_mut().watch(learning),
                 Self::KeepGoing(Noted { handouts, upstream, id }, key) => handouts.keep_going(&id, &key, &upstream),
                 Self::Forget(Noted { handouts, upstream, id }) => handouts.forget(&id, &upstream),

@@ -89,7 +89,8 @@ async fn a_scope_is_given_shown_replaced_and_taken_away() {
     };
     assert_eq!((scopes("boss").await, scopes("tv").await), (json!(["admin"]), json!([])));
     let last_cells = out(&keygate(&side.socket, "keys list -o plain").await);
-    let last_cells: Vec<&str> = last_cells.lines().map(|line| line.rsplit('\t').next().expect("a cell")).collect();
+    let mut last_cells: Vec<&str> = last_cells.lines().map(|line| line.rsplit('\t').next().expect("a cell")).collect();
+    last_cells.sort_unstable();
     assert_eq!(last_cells, ["-", "admin"]);
     assert!(out(&keygate(&side.socket, "keys show boss").await).lines().any(|line| line == "scopes   admin"));
     out(&keygate(&side.socket, "keys edit tv --scope admin").await);

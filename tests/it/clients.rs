@@ -21,6 +21,8 @@ struct Environment {
     name: &'static str,
     files: &'static [&'static str],
     pip_options: &'static [&'static str],
+    /// Programs that the scripts run.
+    tools: &'static [&'static str],
     scripts: &'static [Script],
 }
 
@@ -44,6 +46,7 @@ const ENVIRONMENTS: [Environment; 4] = [
         files: &["requirements-audiobookshelf.txt"],
         // It declares Python 3.12 and runs on 3.11.
         pip_options: &["--ignore-requires-python"],
+        tools: &[],
         scripts: &[
             script("aioaudiobookshelf_client.py"),
             gateway_script("aioaudiobookshelf_login_client.py"),
@@ -54,18 +57,21 @@ const ENVIRONMENTS: [Environment; 4] = [
         name: "emby",
         files: &["requirements-emby.txt"],
         pip_options: &[],
+        tools: &["ffprobe", "ffmpeg"],
         scripts: &[script("pyemby_client.py"), script("embyclient_client.py")],
     },
     Environment {
         name: "jellyfin",
         files: &["requirements-jellyfin.txt"],
         pip_options: &[],
+        tools: &["ffprobe", "ffmpeg"],
         scripts: &[script("jellyfin_apiclient_client.py"), gateway_script("jellyfin_api_client_client.py")],
     },
     Environment {
         name: "node",
         files: &["package.json", "package-lock.json"],
         pip_options: &[],
+        tools: &[],
         scripts: &[script("jellyfin_sdk.mjs"), gateway_script("socketio_client.mjs")],
     },
 ];
@@ -138,6 +144,9 @@ impl Environment {
 
     /// Installs the pinned versions, unless the same ones are there already.
     fn prepare(&self, folder: &Path) -> Result<(), String> {
+        for tool in self.tools {
+            succeed(Command::new(tool).arg("-version"))?;
+        }
         let mut hash = Sha256::new();
         // Another interpreter makes another installation.
         hash.update(succeed(Command::new(if self.is_node() { "node" } else { "python3" }).arg("--version"))?);

@@ -8,7 +8,7 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::demo::answer::{self, Answer};
 use crate::demo::body::Body;
@@ -37,7 +37,11 @@ struct Session {
     arrived: Notify,
     /// Where packets go once a WebSocket has taken over.
     socket: Mutex<Option<Outbox>>,
+    /// Told when one has.
+    taken_over: Notify,
     is_known: Mutex<bool>,
+    /// What a test or another request pushes; whichever transport sends now reads it.
+    pushes: tokio::sync::Mutex<broadcast::Receiver<String>>,
 }
 
 /// `/socket.io/?EIO=4&transport=…`. Opening one needs no credential.
@@ -65,7 +69,9 @@ fn open(server: &Arc<Server>) -> Arc<Session> {
         waiting: Mutex::default(),
         arrived: Notify::new(),
         socket: Mutex::default(),
+        taken_over: Notify::new(),
         is_known: Mutex::new(false),
+        pushes: tokio::sync::Mutex::new(server.control.pushes()),
     });
     lock(&server.sockets.open).insert(session.sid.clone(), Arc::clone(&session));
     session
@@ -135,12 +141,23 @@ async fn poll(session: &Session, is_new: bool) -> Response<Body> {
     if is_new {
         return polled(session.hello(&["websocket"]), "text/plain; charset=UTF-8");
     }
+    let mut pushes = session.pushes.lock().await;
     loop {
         if let Some(packets) = session.drain() {
             return polled(packets, "text/plain; charset=UTF-8");
         }
-        if tokio::time::timeout(PING, session.arrived.notified()).await.is_err() {
-            return polled("2".to_owned(), "text/plain; charset=UTF-8");
+        if lock(&session.socket).is_some() {
+            // Engine.IO's "nothing": a WebSocket has taken over.
+            return polled("6".to_owned(), "text/plain; charset=UTF-8");
+        }
+        tokio::select! {
+            () = session.arrived.notified() => {}
+            pushed = pushes.recv() => {
+                if let (Ok(pushed), true) = (pushed, *lock(&session.is_known)) {
+                    lock(&session.waiting).push_back(pushed);
+                }
+            }
+            () = tokio::time::sleep(PING) => return polled("2".to_owned(), "text/plain; charset=UTF-8"),
         }
     }
 }
@@ -175,6 +192,7 @@ fn upgrade(server: &Arc<Server>, call: &mut Call, session: Arc<Session>, is_new:
         // The queue is open: this cannot fail.
         let _ = outbox.send(Out::Text(session.hello(&[])));
         *lock(&session.socket) = Some(outbox.clone());
+        session.taken_over.notify_one();
     }
     let (inner, to_client) = (Arc::clone(server), outbox.clone());
     let task = async move {
@@ -193,7 +211,7 @@ fn upgrade(server: &Arc<Server>, call: &mut Call, session: Arc<Session>, is_new:
         });
         tokio::select! {
             ended = socket => ended,
-            () = feed(&inner, &session, &writing) => Ok(()),
+            () = feed(&session, &writing) => Ok(()),
         }
     };
     server.run_socket(task);
@@ -208,11 +226,15 @@ fn take_over(session: &Session, outbox: &Outbox) {
         let _ = outbox.send(Out::Text(packet));
     }
     *socket = Some(outbox.clone());
+    session.arrived.notify_one();
+    session.taken_over.notify_one();
 }
 
 /// Pings, and the messages that a test pushes to sockets whose user is known. Never returns while the socket lives.
-async fn feed(server: &Server, session: &Session, outbox: &Outbox) {
-    let mut pushes = server.control.pushes();
+async fn feed(session: &Session, outbox: &Outbox) {
+    // Until then polls are what reads them.
+    session.taken_over.notified().await;
+    let mut pushes = session.pushes.lock().await;
     loop {
         let packet = tokio::select! {
             pushed = pushes.recv() => match pushed {

@@ -9,10 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::carrier::strip::{Found, Names, names};
 use crate::scrub::Leak;
 
-/// Between the upstream and keygate alone: cookies are credentials of the upstream (`connect.sid`, `refresh_token`), challenges name its
-/// own carriers, timings its insides. (`Proxy-Authenticate` is hop-by-hop, and gone already.)
-static DROPPED: Names<6> =
-    names!["set-cookie", "set-cookie2", "www-authenticate", "authentication-info", "proxy-authentication-info", "server-timing",];
+/// Between the upstream and keygate alone: challenges name its own carriers, timings its insides. (Cookies are `gateway::shares` business, and
+/// gone already but for those of share pages; `Proxy-Authenticate` is hop-by-hop.)
+static DROPPED: Names<5> = names!["set-cookie2", "www-authenticate", "authentication-info", "proxy-authentication-info", "server-timing"];
 
 /// What servers, Express and Kestrel write of themselves, in which no credential has a place: not searched.
 static HARMLESS: Names<35> = names![

@@ -125,6 +125,10 @@ impl Treatment {
     /// # Errors
     /// [`Refusal::Revealed`], [`Refusal::BadAnswer`], [`Refusal::BrokenOff`].
     pub async fn answer(&self, head: &mut response::Parts, incoming: Incoming, whose: Whose<'_>) -> Result<Source, Refusal> {
+        // The credential in it is the person's own.
+        if let Admission::Native(_) = whose.admission {
+            return Ok(Source::Plain(incoming));
+        }
         let mut work = Work { treatment: self, whose, for_headers: None };
         if let Err(leak) = headers::clean(&mut head.headers, &mut |what, value| work.header(what, value)) {
             work.place(head).report(&leak, "502 in its place");
@@ -169,8 +173,7 @@ fn is_playlist(path: &Path<'_>) -> bool {
 /// Whose answer it is.
 #[derive(Clone, Copy)]
 pub struct Whose<'a> {
-    /// How the request got in. (What comes with a person's own credential of the server is not scrubbed: whoever admits such requests
-    /// gives them a source that is [`Source::Plain`], without coming here.)
+    /// How the request got in.
     pub admission: &'a Admission,
     /// The session that it went out with.
     pub session: Option<&'a Session>,
