@@ -14,7 +14,7 @@ use super::{Carrier, CarrierError, Credential};
 enum Role {
     Plain,
     Carrier(Carrier),
-    /// A token of a kind that is not read, or the client's identity: removed.
+    /// A token of a kind that is not read, the client's identity, or another method than the one that is judged: removed.
     Dropped,
 }
 
@@ -141,6 +141,8 @@ fn role_of_bare(name: &[u8]) -> Role {
         16 if is("x-emby-device-id") => Role::Dropped,
         18 if is("x-emby-device-name") => Role::Dropped,
         21 if is("x-emby-client-version") => Role::Dropped,
+        // Emby 3.0 looks for the header of this name in the query too (`Param` of its `WebSocketSharpRequest.cs`).
+        22 if is("x-http-method-override") => Role::Dropped,
         _ => Role::Plain,
     }
 }
@@ -173,6 +175,7 @@ mod tests {
             ("xapi_key=1&api_keys=2", Some("xapi_key=1&api_keys=2")),
             ("X-Emby-Device-Id=d&X-Emby-Language=de&access_token=z", Some("X-Emby-Language=de")),
             ("a=1;b=2", Some("a=1;b=2")),
+            ("a=1&X-Http%2DMethod-Override=DELETE&b", Some("a=1&b")),
         ] {
             assert_eq!(left(query), Ok(rest.map(str::to_owned)), "{query}");
         }
