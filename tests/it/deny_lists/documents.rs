@@ -105,6 +105,8 @@ pub(super) const MEDIABROWSER: &[&str] = &[
     "GET /Connect/Pending",
     "POST /System/Restart",
     "POST /System/Shutdown",
+    "POST /System/MediaEncoder/Path",
+    "POST /Encoding/FfmpegOptions",
     "GET /System/Logs",
     "GET /System/Logs/Log",
     "GET /System/Logs/server.txt",
@@ -194,6 +196,7 @@ pub(super) const AUDIOBOOKSHELF_EVERY_DAY: &[&str] = &[
 
 /// What Emby's and Jellyfin's apps, Home Assistant, Kodi, Homepage and Jellyseerr ask for.
 pub(super) const MEDIABROWSER_EVERY_DAY: &[&str] = &[
+    "GET /Encoding/PublicToneMapOptions",
     "GET /System/Info",
     "GET /System/Info/Public",
     "GET /System/Endpoint",

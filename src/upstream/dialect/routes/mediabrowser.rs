@@ -52,6 +52,10 @@ pub(in crate::upstream::dialect) const ROUTES: &[Route] = &[
     on(ANY, "/System/Restart", Restricted),
     on(ANY, "/System/Shutdown", Restricted),
     on(ANY, "/System/Logs/**", Restricted),
+    // The path and the options of the encoder, a program that the server runs (`SystemController.cs` up to 10.8; Emby).
+    on(ANY, "/System/MediaEncoder/**", Restricted),
+    on(ANY, "/Encoding/**", Restricted),
+    on(READ, "/Encoding/PublicToneMapOptions", Keyed),
     on(ANY, "/System/Configuration/**", Restricted),
     on(ANY, "/System/ActivityLog/**", Restricted),
     on(ANY, "/Startup/**", Restricted),
