@@ -150,12 +150,12 @@ fn print(f: &mut fmt::Formatter<'_>, text: &str, room: &mut usize) -> fmt::Resul
 }
 
 /// Prints the path of a request target and never its query: `?…` says that there was one. Of an id that opens media by itself
-/// (`/hls/<id>/…`, `/public/session/<id>/…`) nothing is printed.
+/// (`/hls/<id>/…`, `/public/session/<id>/…`, the slugs of shares and feeds) nothing is printed.
 #[derive(Clone, Copy)]
 pub struct LoggedPath<'a>(pub &'a str);
 
 /// Segments after which such an id stands. Lower case.
-const BEFORE_IDS: [&str; 2] = ["hls", "session"];
+const BEFORE_IDS: [&str; 4] = ["hls", "session", "share", "feed"];
 
 impl fmt::Debug for LoggedPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,6 +256,8 @@ mod tests {
             ("/public/session/0bcd8d8f/track/1", "/public/session/***/track/1"),
             ("/api/session/0bcd8d8f/close", "/api/session/***/close"),
             ("/hls/hls/0bcd8d8f", "/hls/***/***"),
+            ("/public/share/summer/track/1", "/public/share/***/track/1"),
+            ("/feed/summer/item/1/media.mp3", "/feed/***/item/1/media.mp3"),
             ("/hls", "/hls"),
             ("/api/sessions/7", "/api/sessions/7"),
         ] {
