@@ -154,12 +154,13 @@ impl Visit<'_> {
         }
     }
 
-    /// The class of a route for natives: no socket is ever open, and there are more ways to log in.
+    /// The class of a route for natives: no socket is ever open, and there are more ways to log in. A handshake does not open what is
+    /// restricted: who does not know of WebSockets on a path answers it as a plain request.
     fn native_class(&self, errand: &Errand<'_>) -> RouteClass {
         let dialect = errand.site.upstream.dialect();
         let mut others = OTHER_LOGINS.iter().filter(|(kind, _)| *kind == dialect.kind()).flat_map(|(_, patterns)| *patterns);
         if errand.websocket {
-            RouteClass::Keyed
+            if errand.class == RouteClass::Restricted { RouteClass::Restricted } else { RouteClass::Keyed }
         } else if others.any(|pattern| errand.path.matches(dialect.base_paths(), pattern)) {
             RouteClass::Login
         } else {

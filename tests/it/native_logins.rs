@@ -271,6 +271,14 @@ async fn what_makes_credentials_or_rules_the_server_is_closed_to_people_too() {
                 let answer = http::send(rig.address, method.parse().unwrap(), path, lines, "").await;
                 assert_eq!((answer.status, &answer.json()["error"]), (StatusCode::FORBIDDEN, &"restricted_route".into()), "{kind} {path}");
             }
+            let handshake = [
+                ("authorization", own.as_str()),
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ("sec-websocket-version", "13"),
+            ];
+            assert_eq!(http::get(rig.address, path, &handshake).await.status, StatusCode::FORBIDDEN, "{kind} {path}: as a handshake");
         }
         assert_eq!(rig.standin.control().journal().len(), 0, "{kind}");
     }
