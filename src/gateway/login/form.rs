@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(super) async fn read(body: Incoming, patience: Duration) -> Result<Bytes, Re
     tokio::time::timeout(patience, reading).await.map_err(|_| Refusal::ClientBody)?
 }
 
-/// What the form presents as its credential; `None`: it cannot be read, and holds no key.
+/// What the form presents as its credential; `None`: it cannot be read, so that nobody knows what it holds.
 ///
 /// # Errors
 /// [`CarrierError::Conflicting`]: two keys. [`CarrierError::Misplaced`]: a key that is not the password.
@@ -50,18 +50,21 @@ pub(super) fn presented(bytes: &[u8], headers: &HeaderMap) -> Result<Option<Pres
     if bytes.trim_ascii().is_empty() {
         return Ok(Some(Presented::Nothing));
     }
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Ok(None);
+    }
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes()).to_ascii_lowercase();
     let is = |wanted: &str| content_type.windows(wanted.len()).any(|window| window == wanted.as_bytes());
-    let fields = if is("urlencoded") {
+    let fields = if is("charset") && !is("utf-8") {
+        None
+    } else if is("urlencoded") {
         Some(from_pairs(bytes))
     } else if is("xml") {
         from_xml(bytes)
     } else {
-        from_json(bytes)?
+        from_json(bytes)
     };
-    let Some(passwords) = fields else {
-        return if encoding::holds_key(bytes) { Err(CarrierError::Misplaced) } else { Ok(None) };
-    };
+    let Some(passwords) = fields else { return Ok(None) };
     let mut found = Presented::Nothing;
     for password in &passwords {
         match carrier::of_password(password) {
@@ -75,7 +78,8 @@ pub(super) fn presented(bytes: &[u8], headers: &HeaderMap) -> Result<Option<Pres
             ours => found = found.joined(ours)?,
         }
     }
-    if found.is_native() && encoding::holds_key(bytes) {
+    // Such a form may go on to the upstream, which may read it in another way than this.
+    if found.is_native() && (encoding::holds_key(bytes) || encoding::holds_key(&without_escapes(bytes))) {
         return Err(CarrierError::Misplaced);
     }
     Ok(Some(found))
@@ -94,33 +98,34 @@ fn from_pairs(bytes: &[u8]) -> Vec<String> {
     pairs.filter(|(name, _)| is_password(name)).map(|(_, value)| value).collect()
 }
 
-/// A key in JSON may be spelt with escapes, in any field: it is looked for in what the escapes mean.
-fn from_json(bytes: &[u8]) -> Result<Option<Vec<String>>, CarrierError> {
-    let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return Ok(None) };
-    let mut passwords = Vec::new();
-    for (name, value) in fields {
-        match value {
-            Value::String(text) if is_password(&name) => passwords.push(text),
-            value if holds_key(&value) => return Err(CarrierError::Misplaced),
-            _ => {}
-        }
-    }
-    Ok(Some(passwords))
+/// The passwords at the top of a JSON object, with or without a byte order mark before it.
+fn from_json(bytes: &[u8]) -> Option<Vec<String>> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return None };
+    let passwords = fields.into_iter().filter(|(name, _)| is_password(name));
+    Some(passwords.filter_map(|(_, value)| if let Value::String(text) = value { Some(text) } else { None }).collect())
 }
 
-/// serde_json reads at most 128 levels.
-fn holds_key(value: &Value) -> bool {
-    match value {
-        Value::String(text) => encoding::holds_key(text.as_bytes()),
-        Value::Array(items) => items.iter().any(holds_key),
-        Value::Object(fields) => fields.values().any(holds_key),
-        _ => false,
+/// The text with the letters that JSON's `\uXXXX` stands for, wherever it stands: in names, in fields that come twice, in lists.
+fn without_escapes(text: &[u8]) -> Vec<u8> {
+    let escaped = |place: usize| {
+        let digits = text.get(place..place + 6)?.strip_prefix(b"\\u")?;
+        u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut plain = Vec::with_capacity(text.len());
+    let mut place = 0;
+    while let Some(&byte) = text.get(place) {
+        let letter = escaped(place);
+        plain.push(letter.unwrap_or(byte));
+        place += if letter.is_some() { 6 } else { 1 };
     }
+    plain
 }
 
-/// Emby's XML, as its `XmlSerializer` writes it: `<Pw>…</Pw>`. A key has no letter that XML would escape.
+/// Emby's XML, as its `XmlSerializer` writes it: `<Pw>…</Pw>`. A key has no letter that XML would escape, and nobody's serializer writes
+/// one by its number.
 fn from_xml(bytes: &[u8]) -> Option<Vec<String>> {
-    let text = std::str::from_utf8(bytes).ok()?;
+    let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains("&#"))?;
     let element = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
         rest.split_once(&format!("</{name}>")).map(|(value, _)| value.to_owned())
@@ -154,6 +159,7 @@ mod tests {
             ("application/json", format!(r#"{{"Password":"{k}","Pw":""}}"#)),
             ("application/json", format!(r#"{{"pw":"\u006bg{}"}}"#, &k[2..])),
             ("", format!(r#"{{"password":"{k}"}}"#)),
+            ("", format!("\u{feff}{{\"password\":\"{k}\"}}")),
             ("application/x-www-form-urlencoded", format!("username=a+b&password={k}")),
             ("Application/X-WWW-Form-URLencoded", format!("pass%77ord={}&x", k.replace('_', "%5F"))),
             ("application/xml", format!("<?xml?><AuthenticateUserByName><Username>x</Username><Pw>{k}</Pw></AuthenticateUserByName>")),
@@ -180,13 +186,32 @@ mod tests {
             format!(r#"{{"password":"secret","x":[{{"y":"\u006bg{}"}}]}}"#, &k[2..]),
             format!(r#"{{"password":"secret","password":"x{k}"}}"#),
             format!(r#"{{"password":"{k}","password":"secret"}}"#),
-            format!("not JSON {k}"),
+            format!(r#"{{"password":"\u006bg{}","password":"secret"}}"#, &k[2..]),
+            format!(r#"{{"password":"secret","x":{{"y":"\u006Bg{}","y":1}}}}"#, &k[2..]),
+            format!(r#"{{"password":"secret","\u006bg{}":1}}"#, &k[2..]),
         ] {
             assert_eq!(judged("application/json", &body).err(), Some(CarrierError::Misplaced), "{body}");
         }
         let two = format!(r#"{{"Pw":"{k}","Password":"{other}"}}"#);
         assert_eq!(judged("application/json", &two).err(), Some(CarrierError::Conflicting));
         assert_eq!(judged("application/x-www-form-urlencoded", &format!("a={k}&password=x")).err(), Some(CarrierError::Misplaced));
+    }
+
+    #[test]
+    fn a_form_that_may_hold_anything_cannot_be_read() {
+        let k = key(1);
+        let utf16: Vec<u8> = format!(r#"{{"password":"{k}"}}"#).encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let json = format!(r#"{{"password":"{k}"}}"#);
+        for (name, value, body) in [
+            (CONTENT_TYPE, "application/json; charset=utf-16", utf16.as_slice()),
+            (CONTENT_TYPE, "application/json", &utf16),
+            (CONTENT_TYPE, "application/json; charset=utf-7", json.as_bytes()),
+            (CONTENT_TYPE, "text/xml", b"<x><Pw>&#107;g_</Pw></x>"),
+            (CONTENT_ENCODING, "gzip", json.as_bytes()),
+        ] {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            assert!(matches!(presented(body, &headers), Ok(None)), "{value}");
+        }
     }
 
     proptest! {

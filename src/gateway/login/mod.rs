@@ -61,11 +61,8 @@ impl Visit<'_> {
         notes: &mut Notes,
     ) -> Result<Response<GatewayBody>, Refusal> {
         let bytes = form::read(body, self.settings.limits.header_timeout).await?;
-        let in_form = form::presented(&bytes, &errand.head.headers)?;
-        if in_form.is_none() && !errand.site.native_logins {
-            return Err(Refusal::BadForm);
-        }
-        let presented = beside.joined(in_form.unwrap_or(Presented::Nothing))?;
+        let in_form = form::presented(&bytes, &errand.head.headers)?.ok_or(Refusal::BadForm)?;
+        let presented = beside.joined(in_form)?;
         if presented.is_native() && errand.site.native_logins {
             return self.native(errand, None, RequestBody::held(vec![bytes]), notes).await;
         }
