@@ -7,15 +7,15 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::forward::body::GatewayBody;
 use crate::gateway::Gateway;
-use crate::handouts::{Handouts, Learning};
+use crate::handouts::{Handouts, Holder, Learning};
 use crate::keys::Ticket;
 use crate::keys::index::Verified;
-use crate::policy::{Admission, Permit, Proof};
+use crate::policy::{Admission, Proof};
 use crate::target::Path;
-use crate::upstream::UpstreamName;
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::RouteClass;
 use crate::upstream::dialect::capability::{self, Handling};
+use crate::upstream::{Kind, UpstreamName};
 
 /// What a request asks for, as far as handouts go.
 #[derive(Clone, Copy)]
@@ -63,10 +63,17 @@ pub(super) fn by_capability(gateway: &Gateway, asked: Asked<'_>) -> Option<Verif
     gateway.handouts.by_capability(by.id, by.item, &asked.upstream.name)
 }
 
+/// Whether an id in the path stands for a person who opened it, in a request without any credential. Emby's and Jellyfin's apps send their
+/// credential with all that they play.
+pub(super) fn is_of_person(gateway: &Gateway, asked: Asked<'_>) -> bool {
+    let by = if asked.is_reading() { capability::asked_by(asked.upstream.kind, asked.class, asked.path, None) } else { None };
+    by.is_some_and(|by| gateway.handouts.is_of_person(by.id, &asked.upstream.name))
+}
+
 /// What is to be done once the answer is there. Rare, so that a request has no more than a pointer to it.
 pub(super) enum Handing {
     Learn(Box<Learning>),
-    KeepGoing(Noted, Verified),
+    KeepGoing(Noted, Holder),
     Forget(Noted),
 }
 
@@ -83,15 +90,20 @@ pub(super) fn handling(gateway: &Gateway, asked: Asked<'_>, admission: &Admissio
     if asked.class != RouteClass::Keyed {
         return None;
     }
-    let key = admission.permit().filter(|permit| matches!(permit.proof(), Proof::Key(..))).map(Permit::key)?;
+    let handling = capability::handling(asked.upstream.kind, asked.method, asked.path)?;
+    let holder = match admission {
+        Admission::Key(permit) if matches!(permit.proof(), Proof::Key(..)) => Holder::Key(permit.key().clone()),
+        Admission::Native(_) if asked.upstream.kind == Kind::Audiobookshelf => Holder::Person,
+        _ => return None,
+    };
     let noted = |id: &str| Noted { handouts: Arc::clone(&gateway.handouts), upstream: asked.upstream.name.clone(), id: id.to_owned() };
-    Some(Box::new(match capability::handling(asked.upstream.kind, asked.method, asked.path)? {
+    Some(Box::new(match handling {
         Handling::HandsOut { field, item } => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             let (handouts, upstream) = (Arc::clone(&gateway.handouts), asked.upstream.name.clone());
-            Handing::Learn(Box::new(Learning::new(handouts, field, item, key.clone(), upstream)))
+            Handing::Learn(Box::new(Learning::new(handouts, field, item, holder, upstream)))
         }
-        Handling::Uses(id) => Handing::KeepGoing(noted(id), key.clone()),
+        Handling::Uses(id) => Handing::KeepGoing(noted(id), holder),
         Handling::Closes(id) => Handing::Forget(noted(id)),
     }))
 }
@@ -102,7 +114,7 @@ impl Handing {
         if answer.status().is_success() {
             match self {
                 Self::Learn(learning) => answer.body_mut().watch(learning),
-                Self::KeepGoing(Noted { handouts, upstream, id }, key) => handouts.keep_going(&id, &key, &upstream),
+                Self::KeepGoing(Noted { handouts, upstream, id }, holder) => handouts.keep_going(&id, &holder, &upstream),
                 Self::Forget(Noted { handouts, upstream, id }) => handouts.forget(&id, &upstream),
             }
         }

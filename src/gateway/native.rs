@@ -125,9 +125,8 @@ impl Visit<'_> {
             Ok(pass) => pass,
             Err(policy::NativeDenied::Restricted) => return Err(Refusal::Restricted),
             Err(policy::NativeDenied::NeedsCredential) => {
-                let carrier = carrier.ok_or(Refusal::NoKey)?;
-                self.check(&errand, carrier).await?;
-                policy::native(class, site.open, Owned::Checked).map_err(|_| Refusal::Restricted)?
+                let owned = self.owned(&errand, class, carrier).await?;
+                policy::native(class, site.open, owned).map_err(|_| Refusal::NoKey)?
             }
         };
         if let Some(trail) = notes {
@@ -140,6 +139,8 @@ impl Visit<'_> {
         Found::leave_native(&mut head.headers);
         let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         let admission = Admission::Native(pass);
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path, query: None, class, websocket };
+        let handing = handed::handling(self.worker.gateway(), asked, &admission, &mut head.headers);
         let wanted = Wanted { uri, path, query: uri.query().map(Into::into), websocket: on_client.is_some() };
         let admitted = Admitted { admission: &admission, session: None, upstream: &site.upstream };
         let outbound = Outbound::new(head, wanted, self.origin(host, site), admitted)?;
@@ -149,8 +150,23 @@ impl Visit<'_> {
             Some(client) => route.upgrade(outbound, client, notes).await,
             None => {
                 let exchange = send::send(&self.worker.pool, &site.upstream, Partition::Native, outbound, body).await?;
-                route.respond(exchange, notes).await
+                let answer = route.respond(exchange, notes).await?;
+                Ok(match handing {
+                    None => answer,
+                    Some(handing) => handing.hear(answer),
+                })
             }
+        }
+    }
+
+    /// What a request has of the server's own, where it needs something.
+    async fn owned(&self, errand: &Errand<'_>, class: RouteClass, carrier: Option<Carrier>) -> Result<Owned, Refusal> {
+        let Errand { site, path, websocket, .. } = *errand;
+        let asked = Asked { upstream: &site.upstream, method: &errand.head.method, path, query: None, class, websocket };
+        match carrier {
+            Some(carrier) => self.check(errand, carrier).await.map(|()| Owned::Checked),
+            None if handed::is_of_person(self.worker.gateway(), asked) => Ok(Owned::HandedOut),
+            None => Err(Refusal::NoKey),
         }
     }
 

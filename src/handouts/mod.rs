@@ -12,6 +12,7 @@ mod closing;
 mod entry;
 mod keeper;
 mod learning;
+mod people;
 mod scanner;
 mod sharded;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use self::entry::Entry;
+use self::people::People;
 use self::sharded::Sharded;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::index::{KeyIndex, Verified};
@@ -35,7 +37,7 @@ use crate::upstream::UpstreamName;
 use crate::upstream::session::Sessions;
 
 pub use self::entry::GOOD_FOR;
-pub use self::learning::Learning;
+pub use self::learning::{Holder, Learning};
 
 /// How long a key's ticket is written into URLs before a new one is made.
 const TICKET_FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -62,6 +64,7 @@ pub struct Handouts {
     entries: Sharded<Entry>,
     /// The ticket that is written into URLs now, by the digest of the key's secret.
     current: Sharded<CurrentTicket>,
+    people: People,
     /// Something is to be written.
     news: Notify,
 }
@@ -124,8 +127,8 @@ impl Handouts {
             let digest = record.digest.clone();
             entries.put(&digest, Arc::new(Entry::stored(record)));
         }
-        let (current, news) = (Sharded::new(), Notify::new());
-        Ok(Arc::new(Self { hasher, index, clock, store, sessions, control, entries, current, news }))
+        let (current, people, news) = (Sharded::new(), Sharded::new(), Notify::new());
+        Ok(Arc::new(Self { hasher, index, clock, store, sessions, control, entries, current, people, news }))
     }
 
     /// Begins to write to the store and to end what is of dead keys. Ends when nobody holds the handouts any more.
@@ -198,8 +201,12 @@ impl Handouts {
         if fits { self.open(&entry, upstream) } else { None }
     }
 
-    /// Notes that a key keeps its own id going, with its key and not by the id.
-    pub fn keep_going(&self, id: &str, key: &Verified, upstream: &UpstreamName) {
+    /// Notes that a key or a person keeps an id of theirs going, with the credential and not by the id.
+    pub fn keep_going(&self, id: &str, holder: &Holder, upstream: &UpstreamName) {
+        let Holder::Key(key) = holder else {
+            self.is_of_person(id, upstream);
+            return;
+        };
         if let Some(entry) = self.entries.find(&self.capability_digest(id, upstream))
             && entry.is_of(&key.digest())
         {
@@ -209,6 +216,7 @@ impl Handouts {
 
     /// Forgets an id that the upstream will not serve any more.
     pub fn forget(&self, id: &str, upstream: &UpstreamName) {
+        self.forget_of_person(id, upstream);
         if let Some(entry) = self.entries.find(&self.capability_digest(id, upstream)) {
             entry.drop_out();
             self.news.notify_one();

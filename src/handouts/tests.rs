@@ -146,12 +146,12 @@ async fn only_its_own_key_keeps_an_id_going() {
     let world = World::new();
     world.handouts.hand_out(ID, Capability::PlaySession, &world.key(1), &home());
     world.clock.advance(GOOD_FOR - HOUR);
-    world.handouts.keep_going(ID, &world.key(2), &home());
+    world.handouts.keep_going(ID, &Holder::Key(world.key(2)), &home());
     world.clock.advance(HOUR);
     assert!(world.handouts.by_capability(ID, None, &home()).is_none(), "somebody else's key");
     world.handouts.hand_out(ID, Capability::PlaySession, &world.key(1), &home());
     world.clock.advance(GOOD_FOR - HOUR);
-    world.handouts.keep_going(ID, &world.key(1), &home());
+    world.handouts.keep_going(ID, &Holder::Key(world.key(1)), &home());
     world.clock.advance(GOOD_FOR - HOUR);
     assert!(world.handouts.by_capability(ID, None, &home()).is_some());
 }
@@ -267,11 +267,30 @@ async fn a_failed_write_is_made_good_by_the_next_one() {
 #[tokio::test]
 async fn an_id_is_learnt_from_an_answer_that_comes_in_pieces() {
     let world = World::new();
-    let mut learning = Learning::new(Arc::clone(&world.handouts), "id", None, world.key(1), home());
+    let mut learning = Learning::new(Arc::clone(&world.handouts), "id", None, Holder::Key(world.key(1)), home());
     let text = format!(r#"{{"x":{{"id":"{}"}},"id":"{ID}","y":1}}"#, "f".repeat(36));
     for piece in text.as_bytes().chunks(7) {
         learning.see(piece);
     }
     assert!(learning.is_done() && world.handouts.len() == 1);
     assert!(world.handouts.by_capability(ID, None, &home()).is_some());
+}
+
+#[tokio::test]
+async fn what_people_opened_is_bounded_and_the_longest_unused_makes_room() {
+    let world = World::new();
+    let id = |number: usize| format!("session-{number}");
+    for number in 0..4096 {
+        world.clock.advance(Duration::from_millis(1));
+        world.handouts.hand_out_to_person(&id(number), &home());
+    }
+    world.clock.advance(Duration::from_millis(1));
+    assert!(world.handouts.is_of_person(&id(0), &home()));
+    world.handouts.hand_out_to_person(&id(4096), &home());
+    assert_eq!(world.handouts.people.len(), 4096);
+    let known = |number| world.handouts.is_of_person(&id(number), &home());
+    assert!(known(0) && !known(1) && known(2) && known(4096));
+    assert!(!world.handouts.is_of_person(&id(0), &UpstreamName::new("other")), "of another upstream");
+    world.handouts.hand_out_to_person("a b", &home());
+    assert!(!world.handouts.is_of_person("a b", &home()), "no id of a server's");
 }

@@ -227,6 +227,8 @@ pub struct NativePass(());
 pub enum Owned {
     /// Nothing that anybody has asked about.
     Nothing,
+    /// The id of a play session that was opened with a good credential.
+    HandedOut,
     /// A credential that the upstream called good a short while ago.
     Checked,
 }
@@ -259,7 +261,8 @@ pub fn native(route: RouteClass, open: OpenRoutes, owned: Owned) -> Result<Nativ
         RouteClass::Share => open.shares || owned == Owned::Checked,
         // A socket that authenticates inside is another matter than this.
         RouteClass::Socket => false,
-        RouteClass::Capability | RouteClass::Media(_) | RouteClass::Keyed => owned == Owned::Checked,
+        RouteClass::Capability => matches!(owned, Owned::HandedOut | Owned::Checked),
+        RouteClass::Media(_) | RouteClass::Keyed => owned == Owned::Checked,
     };
     if may { Ok(NativePass(())) } else { Err(NativeDenied::NeedsCredential) }
 }

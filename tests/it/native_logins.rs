@@ -283,3 +283,63 @@ async fn what_makes_credentials_or_rules_the_server_is_closed_to_people_too() {
         assert_eq!(rig.standin.control().journal().len(), 0, "{kind}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_plays_by_the_id_of_a_play_session_while_natives_pass() {
+    let clock = manual_clock();
+    let rig = Setup::new(Kind::Audiobookshelf).clock(clock.clone()).with(switched_on).start().await;
+    let own = credential(Kind::Audiobookshelf, &own_token(&rig, Kind::Audiobookshelf).await);
+    let path = "/api/items/cdc24c99-721f-4d05-9e52-a4cbec99cd76/play";
+    let lines = [JSON, ("accept-encoding", "gzip"), ("authorization", own.as_str())];
+    let play = || async {
+        let answer = http::send(rig.address, Method::POST, path, &lines, r#"{"forceTranscode":true}"#).await;
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    };
+    let statuses = |id: String| async move {
+        let mut all = Vec::new();
+        for path in [format!("/hls/{id}/output.m3u8"), format!("/public/session/{id}/track/1")] {
+            all.push(http::get(rig.address, &path, &[]).await.status.as_u16());
+        }
+        all
+    };
+    let id = play().await;
+    assert_eq!(statuses(id.clone()).await, [200, 302]);
+    assert_eq!(statuses("0bcd8d8f-66fb-498c-a797-4fd5538cc58c".to_owned()).await, [401, 401], "an id that nobody got");
+    for (method, path) in [(Method::POST, format!("/hls/{id}/output.m3u8")), (Method::GET, format!("/api/session/{id}"))] {
+        assert_eq!(http::send(rig.address, method, &path, &[], "").await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    // It slides with the use, and with the credential's, and ends.
+    for _ in 0..2 {
+        clock.advance(keygate::handouts::GOOD_FOR - Duration::from_secs(60));
+        assert_eq!(statuses(id.clone()).await, [200, 302]);
+    }
+    clock.advance(keygate::handouts::GOOD_FOR);
+    assert_eq!(statuses(id).await, [401, 401]);
+    let id = play().await;
+    let close = http::send(rig.address, Method::POST, &format!("/api/session/{id}/close"), &lines, "{}").await;
+    assert_eq!((close.status, statuses(id).await), (StatusCode::OK, vec![401, 401]));
+
+    let id = play().await;
+    assert_eq!(statuses(id.clone()).await, [200, 302]);
+    let mut config = rig.config.clone();
+    config.upstreams[0].native_logins = Access::Refuse;
+    let app = rig.app.as_ref().expect("running");
+    app.gateway.set_settings(keygate::gateway::routing::Settings::new(&config, None));
+    assert_eq!(statuses(id).await, [401, 401], "the switch is off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_play_session_of_a_key_stays_the_keys_when_a_person_asks_for_it() {
+    let rig = rig(Kind::Audiobookshelf).await;
+    let own = credential(Kind::Audiobookshelf, &own_token(&rig, Kind::Audiobookshelf).await);
+    let key = format!("Bearer {}", rig.secret());
+    let lines = [JSON, ("authorization", key.as_str())];
+    let answer = http::send(rig.address, Method::POST, "/api/items/cdc24c99-721f-4d05-9e52-a4cbec99cd76/play", &lines, "{}").await;
+    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    let read = http::get(rig.address, &format!("/api/session/{id}"), &[("authorization", &own)]).await;
+    assert_eq!(read.status, StatusCode::OK);
+    let track = format!("/public/session/{id}/track/1");
+    assert_eq!(http::get(rig.address, &track, &[]).await.status, StatusCode::OK);
+    rig.keep().registry.revoke_key(rig.key.id()).expect("revoked");
+    assert_eq!(http::get(rig.address, &track, &[]).await.status, StatusCode::UNAUTHORIZED);
+}
