@@ -31,8 +31,9 @@ const REFRESH_HEADER: HeaderName = HeaderName::from_static("x-refresh-token");
 /// Must be exactly `true`, else the refresh token comes as a cookie only.
 const RETURN_TOKENS: HeaderName = HeaderName::from_static("x-return-tokens");
 
-static ROUTES: LazyLock<Tree> =
-    LazyLock::new(|| Tree::new(routes::audiobookshelf::ROUTES, Habits { base_paths: BASE_PATHS, endings: &[] }));
+static ROUTES: LazyLock<Tree> = LazyLock::new(|| {
+    Tree::new(routes::audiobookshelf::ROUTES, Habits { base_paths: BASE_PATHS, endings: &[], may_have_another_base: true })
+});
 
 /// Audiobookshelf.
 #[derive(Debug)]

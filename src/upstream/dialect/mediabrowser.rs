@@ -28,8 +28,9 @@ pub(super) const LOGOUT: &str = "/Sessions/Logout";
 /// restarts it. Jellyfin does not, and has nothing there.
 const ENDINGS: &[&str] = &[".json", ".xml"];
 
-static ROUTES: LazyLock<Tree> =
-    LazyLock::new(|| Tree::new(routes::mediabrowser::ROUTES, Habits { base_paths: BASE_PATHS, endings: ENDINGS }));
+static ROUTES: LazyLock<Tree> = LazyLock::new(|| {
+    Tree::new(routes::mediabrowser::ROUTES, Habits { base_paths: BASE_PATHS, endings: ENDINGS, may_have_another_base: false })
+});
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

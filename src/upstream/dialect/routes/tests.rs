@@ -207,3 +207,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_closed_is_closed_below_a_base_path_that_nobody_told_of() {
+    for (path, expected) in [
+        ("/books/api/users", RouteClass::Restricted),
+        ("/media/Books/API/api-keys/7", RouteClass::Restricted),
+        ("/books/init", RouteClass::Restricted),
+        ("/library/api/users", RouteClass::Restricted),
+        ("/library/7/series/8", RouteClass::WebUi),
+        ("/books/socket.io/", RouteClass::Socket),
+        ("/books/api/items/7/cover", RouteClass::Keyed),
+        ("/books/status", RouteClass::Keyed),
+        ("/api/items/7/auth/x", RouteClass::Keyed),
+        ("/audiobookshelf/books/api/users", RouteClass::Restricted),
+    ] {
+        assert_eq!(classes(Kind::Audiobookshelf, "GET", path), expected, "{path}");
+    }
+    assert_eq!(classes(Kind::Audiobookshelf, "POST", "/books/login"), RouteClass::Login);
+}

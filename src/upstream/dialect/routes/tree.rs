@@ -20,6 +20,9 @@ pub(in crate::upstream::dialect) struct Habits {
     pub base_paths: &'static [&'static str],
     /// Endings that it takes off the end.
     pub endings: &'static [&'static str],
+    /// Whether it takes any base path off the front that it was configured with, and answers without it as well: keygate works then
+    /// without having been told of it (`ROUTER_BASE_PATH` of Audiobookshelf).
+    pub may_have_another_base: bool,
 }
 
 /// A compiled table.
@@ -109,8 +112,23 @@ impl Tree {
             count += 1;
         }
         let segments = segments.get_mut(..count)?;
-        let class = self.find_below(0, segments, Methods::of(method));
-        self.without_ending(segments, Methods::of(method)).filter(|class| is_stricter(*class)).or(class)
+        let methods = Methods::of(method);
+        let class = self.find_below(0, segments, methods);
+        let class = self.below_another_base(class, segments, methods).or(class);
+        self.without_ending(segments, methods).filter(|class| is_stricter(*class)).or(class)
+    }
+
+    /// The class of what stands below segments that may be a base path, if it is a stricter one. `class`: what the whole is without one.
+    fn below_another_base(&self, class: Option<RouteClass>, segments: &[&str], methods: Methods) -> Option<RouteClass> {
+        let root = self.nodes.first().filter(|_| self.habits.may_have_another_base)?;
+        let (first, rest) = segments.split_first()?;
+        let is_known = |segment: &&str| root.names.binary_search_by(|(name, _)| compare(name, segment)).is_ok();
+        let may_be_base = match class {
+            None => !is_known(first),
+            Some(class) => class == RouteClass::WebUi,
+        };
+        let below = rest.get(rest.iter().position(is_known).filter(|_| may_be_base)?..)?;
+        self.find_below(0, below, methods).filter(|class| is_stricter(*class) || *class == RouteClass::Socket)
     }
 
     /// The class of the path without its ending, if it has one that the server takes off.
