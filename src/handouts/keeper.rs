@@ -43,6 +43,7 @@ pub(super) async fn run(handouts: Weak<Handouts>) {
         if let Err(error) = handouts.write().await {
             tracing::error!(%error, "media tickets could not be written; they hold until the next start, and are written again later");
             looks_to_wait = LOOKS_AFTER_FAILURE;
+            handouts.make_room();
         }
     }
 }
@@ -93,6 +94,14 @@ impl Handouts {
             if *of_key > MOST_PER_KEY || place >= MOST {
                 entry.drop_out();
             }
+        }
+    }
+
+    /// Forgets what is over although the store has not: a full disk must not end in there being no room for a ticket. What comes back with
+    /// a restart stands for a living key still, or for none.
+    pub(super) fn make_room(&self) {
+        if self.entries.len() > MOST {
+            self.entries.retain(|entry| !entry.is_over());
         }
     }
 

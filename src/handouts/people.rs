@@ -48,7 +48,7 @@ impl Handouts {
         }
         let now = self.clock.now();
         if self.people.len() >= MOST {
-            self.make_room(now);
+            self.make_room_for_person(now);
         }
         self.people.put(&digest, Arc::new(OfPerson(AtomicI64::new(now.as_millis()))));
     }
@@ -70,7 +70,7 @@ impl Handouts {
     }
 
     /// Forgets what is over, or else the longest unused.
-    fn make_room(&self, now: Timestamp) {
+    fn make_room_for_person(&self, now: Timestamp) {
         self.people.retain(|session| session.is_good(now));
         if self.people.len() < MOST {
             return;

@@ -246,6 +246,21 @@ async fn a_flood_ends_before_the_memory_does() {
 }
 
 #[tokio::test]
+async fn a_flood_on_a_full_disk_leaves_room_for_others() {
+    let world = World::new();
+    for number in 0..2 * MOST {
+        world.handouts.hand_out(&format!("play-session-{number}"), Capability::PlaySession, &world.key(1), &home());
+    }
+    assert!(world.handouts.ticket_for(&world.key(2), &home()).is_none(), "until the keeper has looked");
+    world.handouts.hold_bounds();
+    world.store.fail_commit(1, Fault::Before);
+    assert!(world.handouts.write().await.is_err());
+    world.handouts.make_room();
+    assert_eq!(world.handouts.len(), MOST_PER_KEY);
+    assert!(world.handouts.ticket_for(&world.key(2), &home()).is_some());
+}
+
+#[tokio::test]
 async fn a_failed_write_is_made_good_by_the_next_one() {
     for fault in [Fault::Before, Fault::After] {
         let world = World::new();
