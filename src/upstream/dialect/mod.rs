@@ -65,7 +65,6 @@ pub struct Call {
 }
 
 /// The answer to a [`Call`]: read whole, bounded.
-#[derive(Debug)]
 pub struct Answer {
     /// Status.
     pub status: StatusCode,
@@ -73,6 +72,13 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Body, at most [`crate::upstream::call::MAX_ANSWER_BYTES`].
     pub body: Bytes,
+}
+
+/// Without the body and the cookies, in which tokens are.
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
 }
 
 /// What a login or a refresh yields.

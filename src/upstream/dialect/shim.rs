@@ -44,7 +44,6 @@ pub fn sessions_call(kind: Kind, credential: &[(HeaderName, HeaderValue)], devic
 }
 
 /// What a login answer is made of.
-#[derive(Debug)]
 pub struct Ingredients<'a> {
     /// What [`user_call`] brought.
     pub user: Value,
@@ -60,6 +59,12 @@ pub struct Ingredients<'a> {
     pub refresh_in_body: bool,
     /// The time, RFC 3339.
     pub now: &'a str,
+}
+
+impl std::fmt::Debug for Ingredients<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingredients").field("device", self.device).finish_non_exhaustive()
+    }
 }
 
 /// The answer to a login. `None`: what the upstream sent is no user.
@@ -147,6 +152,8 @@ mod tests {
         let secret = Secret::new("SECRET".to_owned());
         let from =
             Ingredients { user, sessions, device: &device, secrets: &[&secret], key: KEY, refresh_in_body, now: "2026-01-01T00:00:00Z" };
+        let shown = format!("{from:?}");
+        assert!(!shown.contains(KEY) && !shown.contains("SECRET"), "{shown}");
         login_answer(kind, from)
     }
 

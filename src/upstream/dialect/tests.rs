@@ -475,3 +475,10 @@ fn jellyfin_and_emby_table_of_routes() {
         }
     }
 }
+
+#[test]
+fn an_answer_shows_nothing_of_its_body_or_its_cookies() {
+    let headers = HeaderMap::from_iter([(http::header::SET_COOKIE, HeaderValue::from_static("refresh_token=SECRET"))]);
+    let answer = Answer { status: StatusCode::OK, headers, body: "{\"accessToken\":\"SECRET\"}".into() };
+    assert!(!format!("{answer:?}").contains("SECRET"));
+}
