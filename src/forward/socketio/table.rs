@@ -67,14 +67,19 @@ impl Table {
     /// Takes in a session that was just opened.
     ///
     /// # Errors
-    /// [`Full`]; also for an id that is none.
+    /// [`Full`]; also for an id that is none, or that is a session's which lives: nobody gets another's seat by it.
     pub(crate) fn put(&self, upstream: &UpstreamName, sid: &str, seat: &Arc<Seat>, now: Duration) -> Result<(), Full> {
         self.sweep(now);
+        let id = (upstream.clone(), sid.to_owned());
         let mut inner = self.inner();
-        if inner.seats.len() >= MOST || sid.is_empty() || sid.len() > LONGEST_SID {
+        let is_taken = inner.seats.get(&id).is_some_and(|there| !there.is_over(now));
+        if is_taken || inner.seats.len() >= MOST || sid.is_empty() || sid.len() > LONGEST_SID {
             return Err(Full);
         }
-        inner.seats.insert((upstream.clone(), sid.to_owned()), Arc::clone(seat));
+        let before = inner.seats.insert(id, Arc::clone(seat));
+        // Dropped after the lock, as in `remove`.
+        drop(inner);
+        drop(before);
         Ok(())
     }
 
@@ -168,5 +173,19 @@ mod tests {
         drop(table.wait("192.0.2.2".parse().expect("an address"), NOW * 2));
         assert!(table.inner().seats.is_empty() && table.inner().waiting.is_empty());
         assert!(table.put(&upstream, &"x".repeat(65), &seat(&table, "192.0.2.1", NOW).expect("room"), NOW).is_err());
+    }
+
+    #[test]
+    fn an_id_that_the_server_gives_twice_takes_no_session_from_anybody() {
+        let table = Arc::new(Table::default());
+        let upstream = UpstreamName::new("media");
+        let put = |address, until, now| table.put(&upstream, "one", &seat(&table, address, until).expect("room"), now);
+        // Nothing but the table has these seats: each gives its place back when it leaves.
+        put("192.0.2.1", NOW + Duration::from_secs(10), NOW).expect("room");
+        assert!(put("192.0.2.2", NOW * 2, NOW).is_err());
+        let later = NOW + Duration::from_millis(500);
+        put("192.0.2.3", later, NOW * 2).expect("the first one is over");
+        put("192.0.2.4", NOW * 3, NOW * 2).expect("over, and not swept out yet");
+        assert_eq!(table.inner().waiting.len(), 1);
     }
 }
