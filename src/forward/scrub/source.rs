@@ -139,15 +139,17 @@ impl Scrubbed {
 
     /// Gathers a small answer and lets somebody rewrite it. Longer or slower ones go their way as they are.
     pub(super) async fn whole(&mut self, most: usize, rewrite: impl FnOnce(&[u8]) -> Option<Bytes>) -> Result<Option<u64>, BodyError> {
-        let mut gathered = Bytes::new();
-        while !self.is_done && gathered.len() <= most {
-            self.begin().await?;
-            if self.ready.is_empty() {
-                break;
+        let mut gathered = BytesMut::new();
+        let gathering = async {
+            while !self.is_done && gathered.len() <= most {
+                poll_fn(|cx| self.poll_fill(cx)).await?;
+                gathered.extend_from_slice(&std::mem::take(&mut self.ready));
             }
-            gathered = joined(gathered, std::mem::take(&mut self.ready));
-        }
-        self.ready = gathered;
+            Ok::<_, BodyError>(())
+        };
+        // One wait for all of it, so that no server that trickles keeps the head back for hours.
+        tokio::time::timeout(FIRST_BYTES, gathering).await.unwrap_or(Ok(()))?;
+        self.ready = gathered.freeze();
         if !self.is_done {
             return Ok(None);
         }
