@@ -31,6 +31,11 @@ pub(super) fn run<'t>(plan: &Plan, text: &'t [u8], last: bool, edit: &mut Edit<'
     Ok(at)
 }
 
+/// Whether a line that was held back does not end in its last `new` bytes either, and may still become longer.
+pub(super) fn is_open_line(text: &[u8], new: usize) -> bool {
+    text.len() <= MAX_LINE && memchr(b'\n', &text[text.len() - new..]).is_none()
+}
+
 const fn check_length(line: usize) -> Result<(), Leak> {
     if line > MAX_LINE { Err(Leak::LongLine) } else { Ok(()) }
 }

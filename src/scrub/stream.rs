@@ -42,6 +42,11 @@ impl Scrubber {
         }
         let mut text = std::mem::take(&mut self.held);
         text.extend_from_slice(&chunk);
+        if self.plan.text == Text::Playlist && playlist::is_open_line(&text, chunk.len()) {
+            // It is looked at once, when it is whole, however small the pieces are.
+            self.held = text;
+            return Ok(Bytes::new());
+        }
         self.run(Bytes::from(text), false)
     }
 
