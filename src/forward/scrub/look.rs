@@ -62,6 +62,14 @@ pub(super) fn text_of(content_type: Option<&HeaderValue>) -> Option<Text> {
     Some(if is_json || essence.is_empty() { Text::Json } else { Text::Plain })
 }
 
+/// Whether a type is the one of files that are of no type.
+pub(super) fn says_nothing(content_type: Option<&HeaderValue>) -> bool {
+    content_type.is_none_or(|value| {
+        let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"application/octet-stream")
+    })
+}
+
 /// Whether a text is written in units of more than one byte: then nothing can be found in it.
 pub(super) fn is_wide(content_type: Option<&HeaderValue>) -> bool {
     let Some(value) = content_type.and_then(|value| value.to_str().ok()) else { return false };

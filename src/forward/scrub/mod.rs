@@ -152,8 +152,17 @@ impl Treatment {
         {
             return Ok(None);
         }
-        let content_type = head.headers.get(CONTENT_TYPE);
-        let Some(text) = look::text_of(content_type) else { return Ok(None) };
+        let mut types = head.headers.get_all(CONTENT_TYPE).iter();
+        let content_type = types.next();
+        if types.next().is_some() {
+            return Err(Refusal::BadAnswer("it has two content types"));
+        }
+        let text = match look::text_of(content_type) {
+            Some(text) => text,
+            // Clients read it by its name, or because they asked for a text.
+            None if self.is_surely_text() && look::says_nothing(content_type) => Text::Json,
+            None => return Ok(None),
+        };
         // Also for `multipart/byteranges`, the form of several ranges of whatever it may be.
         if status == StatusCode::PARTIAL_CONTENT {
             return Err(Refusal::BadAnswer("it has a part of a text that may hold credentials"));
@@ -162,6 +171,11 @@ impl Treatment {
             return Err(Refusal::BadAnswer("it is a text in a charset that cannot be searched"));
         }
         Ok(Some(if self.is_playlist && text != Text::Xml { Text::Playlist } else { text }))
+    }
+
+    /// Whether the route has nothing but texts, whatever an answer calls itself.
+    fn is_surely_text(&self) -> bool {
+        self.reveals == Reveals::Text && (self.is_playlist || self.holding != Holding::Nothing)
     }
 }
 

@@ -156,6 +156,31 @@ async fn media_are_not_touched_whatever_stands_in_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_playlist_and_a_negotiation_that_say_nothing_of_their_type_are_scrubbed_all_the_same() {
+    let (rig, token) = warm(Setup::new(Kind::Jellyfin)).await;
+    say(&rig, Canned::of("application/octet-stream", format!("#EXTM3U\n#EXTINF:6,\n0.ts?api_key={token}\n1.ts\n")));
+    let playlist = ask(&rig, Method::GET, "/Videos/1/main.m3u8", &[]).await;
+    assert_eq!(playlist.text().matches("=kgt_").count(), 2, "{}", playlist.text());
+    assert_clean(&rig, &playlist, "a playlist");
+    say(&rig, Canned::of("Application/Octet-Stream; x=y", format!("{{\"TranscodingUrl\":\"/videos/1/master.m3u8?api_key={token}\"}}")));
+    let info = ask(&rig, Method::POST, "/Items/1/PlaybackInfo", &[]).await;
+    assert!(info.text().contains("=kgt_"), "{}", info.text());
+    assert_clean(&rig, &info, "PlaybackInfo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_two_types_is_502_since_nobody_knows_which_one_a_client_takes() {
+    let (rig, token) = warm(Setup::new(Kind::Jellyfin)).await;
+    let mut two = Canned::of("image/png", format!("{{\"AccessToken\":\"{token}\"}}"));
+    two.headers.extend(Canned::of("application/json", "").headers);
+    say(&rig, two);
+    let answer = rig.get("/anything").await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_clean(&rig, &answer, "two types");
+    assert_eq!(rig.get("/Videos/1/stream").await.status, 200, "media are not looked at");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_length_stays_where_nothing_changes_it_and_is_told_where_something_does() {
     let (rig, token) = warm(Setup::new(Kind::Jellyfin)).await;
     let text = format!("{{\"AccessToken\":\"{token}\",\"filler\":\"{}\"}}", "x".repeat(300_000));
