@@ -192,4 +192,7 @@ async fn people_with_logins_of_the_servers_own_pass_where_they_may() {
     assert_eq!(socket.hear().await, message, "the token is the person's own");
     socket.say(&auth(rig.secret())).await;
     assert_eq!(socket.closed().await.0, 1008);
+    let mut keyed = authenticated(&rig, OPEN).await;
+    keyed.say(&auth(&native)).await;
+    assert_eq!(keyed.closed().await.0, 1008, "nor the other way round");
 }

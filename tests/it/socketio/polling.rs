@@ -1,6 +1,7 @@
 //! The same over long polling, and the change from it to a WebSocket.
 
 use ::http::Method;
+use keygate::demo::Canned;
 use keygate::upstream::Kind;
 
 use super::{auth, connected};
@@ -142,6 +143,40 @@ async fn a_session_changes_to_a_websocket_and_stays_whose_it_was() {
         assert_eq!(socket.hear().await, "42[\"news\"]");
         socket.say(&auth(rig.another_key("other").expose())).await;
         assert_eq!(socket.closed().await.0, 1008);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_speaks_before_the_auth_is_not_heard() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let say = |packets: Option<&'static str>| {
+        let canned = packets.map(|packets| Canned::of("text/plain; charset=UTF-8", packets));
+        rig.standin.control().faults(|faults| faults.canned = canned.clone());
+    };
+    let target = opened(&rig).await;
+    say(Some("2\u{1e}42[\"secret\"]"));
+    let early = get(&rig, &target).await;
+    assert_eq!(early.status, 400, "{}", early.text());
+    assert!(!early.text().contains("secret"), "{}", early.text());
+    say(None);
+    assert_eq!(get(&rig, &target).await.json()["code"], 1, "the session is over");
+    say(Some("0{\"sid\":\"abc\",\"pingInterval\":25000}\u{1e}42[\"secret\"]"));
+    let opening = get(&rig, OPEN).await;
+    assert!(opening.status == 400 && !opening.text().contains("secret"), "{}", opening.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_in_polled_packets_are_blanked_and_everything_else_stays() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let target = authenticated(&rig).await;
+    let tokens = rig.standin.control().live_tokens();
+    assert!(!tokens.is_empty());
+    for token in tokens {
+        let message = format!("42[\"user_updated\",{{\"token\":\"{token}\",\"isActive\":true}}]");
+        rig.standin.control().push(&message);
+        let heard = get(&rig, &target).await.text();
+        assert!(!heard.contains(&token) && heard.contains("\"isActive\":true"), "{heard}");
+        assert_eq!(heard.len(), message.len(), "{heard}");
     }
 }
 
