@@ -123,6 +123,11 @@ impl Control {
         self.ledger().secrets()
     }
 
+    /// The same without the first `known` ones, which were there before.
+    pub fn secrets_since(&self, known: usize) -> Vec<String> {
+        self.ledger().secrets_since(known)
+    }
+
     /// Makes a token worthless.
     pub fn kill_token(&self, token: &str) {
         self.ledger().kill(token);

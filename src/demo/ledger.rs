@@ -213,6 +213,10 @@ impl Ledger {
         self.all.clone()
     }
 
+    pub(super) fn secrets_since(&self, known: usize) -> Vec<String> {
+        self.all.get(known..).unwrap_or_default().to_vec()
+    }
+
     pub(super) fn kill(&mut self, token: &str) {
         self.killed.insert(token.to_owned());
         self.sessions.retain(|session| session.current != token);

@@ -1,7 +1,6 @@
 //! One line for each request, when it has ended: by the real program, from its standard error.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use keygate::demo::{Options, StandIn};
 use keygate::upstream::Kind;
@@ -9,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::daemon::Home;
 use crate::support::http as client;
+use crate::support::net::blocking::TcpStream;
 
 async fn home(kind: Kind, more: &str) -> (StandIn, Home, String) {
     let standin = StandIn::start(kind, Options::default()).await.expect("a stand-in");

@@ -7,10 +7,10 @@ use std::time::Duration;
 use keygate::demo::{Options, StandIn};
 use keygate::upstream::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::support;
 use crate::support::daemon::Home;
+use crate::support::net::TcpStream;
 
 const ROUNDS: u32 = 24;
 

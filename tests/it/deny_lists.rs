@@ -15,9 +15,9 @@ use keygate::registry::KeyPatch;
 use keygate::target::Path;
 use keygate::upstream::Kind;
 use keygate::upstream::dialect::{self, Route, RouteClass};
-use tokio::net::TcpStream;
 
 use crate::support::http::{self as client, Answer};
+use crate::support::net::TcpStream;
 use crate::support::tls::{Trust, exchange};
 use crate::support::{Rig, Setup};
 

@@ -34,8 +34,7 @@ async fn restart(rig: &mut Rig) {
     tokio::task::spawn_blocking(move || app.server.shut_down(Duration::ZERO)).await.expect("stopped");
     let keep = support::keep(&rig.config, Arc::clone(&rig.store) as Arc<dyn Store>, &rig.clock);
     let app = App::start(&rig.config, Settings::new(&rig.config, None), keep, None).expect("started");
-    rig.address = app.addresses()[0];
-    rig.app = Some(app);
+    rig.run(app);
 }
 
 fn ticket_of(rig: &Rig, key: &ApiKey) -> Ticket {

@@ -180,6 +180,6 @@ async fn a_client_that_offers_both_protocols_gets_http2_and_one_that_offers_none
     let rig = secure(&trust).await;
     for (offer, chosen) in [(&["h2", "http/1.1"][..], Some(&b"h2"[..])), (&["http/1.1"], Some(b"http/1.1")), (&[], None)] {
         let stream = trust.connect(rig.address, offer).await;
-        assert_eq!(stream.get_ref().1.alpn_protocol(), chosen);
+        assert_eq!(stream.get_ref().get_ref().1.alpn_protocol(), chosen);
     }
 }

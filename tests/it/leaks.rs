@@ -2,7 +2,6 @@
 //! own, in what commands print, or in the store's file.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use bytes::Bytes;
 use http::Method;
@@ -12,6 +11,8 @@ use keygate::upstream::Kind;
 use crate::support;
 use crate::support::daemon::Home;
 use crate::support::http as client;
+use crate::support::net::blocking::TcpStream;
+use crate::support::sweep::search::{Index, SHORTEST};
 
 const WRONG: &str = "wrong-password-4711";
 const NEVER_ISSUED: &str = "kg_0123456789_neverissuedneverissuedneverissued";
@@ -25,16 +26,13 @@ struct Hunt {
 impl Hunt {
     /// Every place in which a secret stands.
     fn found(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (place, text) in &self.texts {
-            for secret in &self.secrets {
-                assert!(secret.len() >= 8, "too short to hunt for: {secret}");
-                if text.windows(secret.len()).any(|window| window == secret.as_bytes()) {
-                    found.push(format!("{secret} in {place}"));
-                }
-            }
+        let mut index = Index::default();
+        for secret in &self.secrets {
+            assert!(secret.len() >= SHORTEST, "too short to hunt for: {secret}");
+            index.add(secret);
         }
-        found
+        let found = self.texts.iter().map(|(place, text)| (place, index.find(text)));
+        found.flat_map(|(place, hits)| hits.into_iter().map(move |hit| format!("{} in {place}", hit.secret))).collect()
     }
 }
 

@@ -40,5 +40,6 @@ mod standins;
 mod store_conformance;
 mod streaming;
 mod support;
+mod sweeping;
 mod uploads;
 mod websocket;

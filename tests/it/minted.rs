@@ -133,8 +133,7 @@ async fn what_was_minted_is_used_again_after_a_restart() {
         std::thread::spawn(move || app.server.shut_down(Duration::ZERO)).join().expect("the server stops");
         let keep = support::keep(&house.rig.config, Arc::clone(&house.rig.store) as Arc<dyn Store>, &house.rig.clock);
         let app = App::start(&house.rig.config, Settings::new(&house.rig.config, None), keep, None).expect("it starts again");
-        house.rig.address = app.addresses()[0];
-        house.rig.app = Some(app);
+        house.rig.run(app);
         assert_eq!(house.status().await, 200, "{kind}");
         assert_eq!(house.control().counters().minted, 1, "{kind}");
         // And it is still known what to delete.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use keygate::config::Config;
 use keygate::upstream::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+use crate::support::net::TcpStream;
 use crate::support::tls::Trust;
 use crate::support::wire::{CLOSED, Scripted, Wire, eventually, head};
 use crate::support::{Rig, Setup};
@@ -155,7 +156,7 @@ async fn an_upstream_that_does_not_answer_or_does_not_read_is_given_up() {
         config.upstreams[0].timeouts.response_header = SHORT;
     };
     let rig = silent.rig(adjust).await;
-    let (mut reading, mut writing) = TcpStream::connect(rig.address).await.expect("connected").into_split();
+    let (mut reading, mut writing) = tokio::io::split(TcpStream::connect(rig.address).await.expect("connected"));
     let request = head(&rig, "POST", "/api/upload", "Content-Length: 1000000000\r\n");
     let upload = tokio::spawn(async move {
         writing.write_all(request.as_bytes()).await.expect("written");

@@ -35,8 +35,7 @@ fn restart(rig: &mut Rig) {
     std::thread::spawn(move || app.server.shut_down(Duration::ZERO)).join().expect("the server stops");
     let keep = support::keep(&rig.config, Arc::clone(&rig.store) as Arc<dyn Store>, &rig.clock);
     let app = App::start(&rig.config, Settings::new(&rig.config, None), keep, None).expect("it starts again");
-    rig.address = app.addresses()[0];
-    rig.app = Some(app);
+    rig.run(app);
 }
 
 /// The device ids that logins showed to the stand-in, in order.

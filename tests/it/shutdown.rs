@@ -4,9 +4,9 @@ use std::process::{Command, Stdio};
 
 use keygate::demo::{Options, StandIn};
 use keygate::upstream::Kind;
-use tokio::net::TcpStream;
 
 use crate::support::daemon::Home;
+use crate::support::net::TcpStream;
 use crate::support::wire::{Wire, eventually};
 
 const HANDSHAKE: &str =

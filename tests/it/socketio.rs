@@ -184,6 +184,7 @@ async fn people_with_logins_of_the_servers_own_pass_where_they_may() {
     let rig =
         Setup::new(Kind::Audiobookshelf).with(|config| config.upstreams[0].native_logins = keygate::config::Access::Pass).start().await;
     let native = rig.standin.control().live_tokens().into_iter().next().expect("a permanent token");
+    rig.sweep.allow(&native, "a person's own");
     let mut socket = connected(&rig, OPEN).await;
     socket.say(&auth(&native)).await;
     assert!(socket.hear().await.starts_with("42[\"init\","));

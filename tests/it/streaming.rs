@@ -82,8 +82,12 @@ async fn fifty_megabytes_arrive_byte_by_byte_over_every_protocol() {
     let path = format!("/keygate-test/bytes/{LARGE}");
     let plain = Rig::new(Kind::Audiobookshelf).await;
     let secure = Setup::new(Kind::Audiobookshelf).tls(trust.certificate()).start().await;
-    let tls = Wire::over(trust.connect(secure.address, &["http/1.1"]).await);
-    for (rig, mut wire) in [(&plain, Wire::plain(plain.address).await), (&secure, tls)] {
+    for rig in [&plain, &secure] {
+        // Opened when it is needed: on a slow machine, one that waits for the other's bytes is closed by then.
+        let mut wire = match rig.address == secure.address {
+            true => Wire::over(trust.connect(secure.address, &["http/1.1"]).await),
+            false => Wire::plain(plain.address).await,
+        };
         wire.write(head(rig, "GET", &path, "")).await;
         assert_eq!(value(&wire.head().await, "content-length"), Some(LARGE.to_string().as_str()));
         assert_eq!(digest(&wire.take(LARGE).await), expected);

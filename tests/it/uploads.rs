@@ -146,7 +146,7 @@ async fn an_upstream_that_does_not_read_makes_the_client_wait() {
     let upstream = Scripted::start(&[]).await;
     let rig = upstream.rig(move |config| config.upstreams[0].port = port).await;
     let client = async {
-        let mut stream = tokio::net::TcpStream::connect(rig.address).await.expect("connected");
+        let mut stream = crate::support::net::TcpStream::connect(rig.address).await.expect("connected");
         stream.write_all(head(&rig, "POST", "/api/upload", "Content-Length: 1099511627776\r\n").as_bytes()).await.expect("written");
         let mut sent = 0_u64;
         // A write that finds no room for so long finds none at all: nobody reads at the other end.

@@ -84,7 +84,8 @@ async fn what_died_while_keygate_was_off_is_closed_at_its_start() {
     clock.advance(Duration::from_secs(600));
     assert_eq!(rig.standin.control().open_playbacks().len(), 1);
     let keep = support::keep(&rig.config, Arc::clone(&rig.store) as Arc<dyn Store>, &rig.clock);
-    rig.app = Some(App::start(&rig.config, Settings::new(&rig.config, None), keep, None).expect("started"));
+    let app = App::start(&rig.config, Settings::new(&rig.config, None), keep, None).expect("started");
+    rig.run(app);
     until_open(&rig, &[]).await;
     support::until("it leaves the store", || store.handouts().expect("read").is_empty()).await;
 }

@@ -3,8 +3,8 @@
 
 use keygate::upstream::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::support::net::TcpStream;
 use crate::support::{Rig, http};
 
 /// What follows on the connection: a request of which nobody must be able to say that it was smuggled.

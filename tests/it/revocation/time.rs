@@ -67,7 +67,9 @@ async fn a_clock_that_is_set_back_while_nothing_runs_changes_nothing_until_it_is
         let clock = app::clock(&**store, Arc::clone(&machine) as _).expect("a clock");
         let keep = keep(&rig.config, Arc::clone(store), &clock);
         let settings = keygate::gateway::routing::Settings::new(&rig.config, None);
-        app::App::start(&rig.config, settings, keep, None).expect("it starts")
+        let app = app::App::start(&rig.config, settings, keep, None).expect("it starts");
+        rig.sweep.cover(app.addresses());
+        app
     };
     let store: Arc<dyn Store> = store;
     let next = again(&store);

@@ -60,7 +60,7 @@ async fn an_answer_that_ends_with_its_connection_does_not_look_whole_when_it_was
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let scene = Scene::new(Kind::Audiobookshelf).await;
     let key = scene.key();
-    let mut stream = tokio::net::TcpStream::connect(scene.rig.app().addresses()[1]).await.expect("connected");
+    let mut stream = crate::support::net::TcpStream::connect(scene.rig.app().addresses()[1]).await.expect("connected");
     let request = head(&key, "GET", SILENT, "").replace("HTTP/1.1", "HTTP/1.0");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut got = Vec::new();

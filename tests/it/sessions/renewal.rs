@@ -167,7 +167,7 @@ async fn a_refresh_whose_answer_got_lost_with_the_gateway_is_made_up_for_in_the_
     let lost = {
         let (address, bearer) = (rig.address, format!("Bearer {}", rig.secret()));
         tokio::spawn(async move {
-            let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+            let stream = support::net::TcpStream::connect(address).await.expect("connected");
             use tokio::io::AsyncWriteExt;
             let mut stream = stream;
             let head = format!("GET /api/me HTTP/1.1\r\nhost: x\r\nauthorization: {bearer}\r\n\r\n");

@@ -13,6 +13,7 @@ use std::time::Duration;
 use keygate::demo::StandIn;
 
 use super::http::PATIENCE;
+use super::sweep::{Sweep, keys_in};
 
 /// The exit code and the texts of a command.
 #[derive(Debug)]
@@ -48,11 +49,22 @@ pub(crate) struct Home {
     pub(crate) address: SocketAddr,
     daemon: Option<Child>,
     log: Arc<Mutex<String>>,
+    /// Reads the log of each daemon that ran here.
+    readers: Vec<std::thread::JoinHandle<()>>,
+    /// Looks through all that the program lets out, and fails the test at the end if a secret was in it.
+    pub(crate) sweep: Arc<Sweep>,
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
         self.kill();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        if let Ok(bytes) = fs::read(self.store()) {
+            self.sweep.wrote(&bytes, "the store's file");
+        }
+        self.sweep.finish();
     }
 }
 
@@ -65,7 +77,9 @@ impl Home {
     /// A folder without a configuration.
     pub(crate) fn empty() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, address: free_address(), daemon: None, log: Arc::default() }
+        let (address, sweep) = (free_address(), Arc::<Sweep>::default());
+        sweep.cover(&[address]);
+        Self { folder, address, daemon: None, log: Arc::default(), readers: Vec::new(), sweep }
     }
 
     /// A configuration for these stand-ins; each has its kind's name, and with several of them its own host name `KIND.test`.
@@ -83,6 +97,7 @@ impl Home {
             self.address
         );
         for standin in standins {
+            self.sweep.watch(standin);
             let _ = write!(text, "[[upstream]]\nkind = \"{}\"\nurl = \"{}\"\n", standin.kind, standin.url);
             if standins.len() > 1 {
                 let _ = writeln!(text, "hosts = [\"{}.test\"]", standin.kind);
@@ -124,6 +139,9 @@ impl Home {
     pub(crate) async fn run_with(&self, words: &str, input: &str) -> Said {
         let mut command = self.program();
         command.args(words.split(' '));
+        if words.contains("-stdin") {
+            self.sweep.keep_secret(input.trim_end());
+        }
         let input = input.to_owned();
         let ran = tokio::task::spawn_blocking(move || {
             let mut child = command.spawn().expect("the program");
@@ -133,7 +151,10 @@ impl Home {
             drop(stdin);
             child.wait_with_output().expect("its end")
         });
-        Said::of(ran.await.expect("no panic"))
+        let said = Said::of(ran.await.expect("no panic"));
+        let creates = ["keys create", "keys rotate"].iter().any(|creating| words.contains(creating));
+        self.sweep.printed(&format!("{}\n{}", said.out, said.err), creates, words);
+        said
     }
 
     /// Starts `keygate serve` and waits until it is ready.
@@ -154,14 +175,15 @@ impl Home {
         self.log.lock().expect("no panic").clear();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let log = Arc::clone(&self.log);
-        std::thread::spawn(move || {
+        let (log, sweep) = (Arc::clone(&self.log), Arc::clone(&self.sweep));
+        self.readers.push(std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                sweep.logged(&line, keys_in(line.as_bytes()));
                 let mut log = log.lock().expect("no panic");
                 log.push_str(&line);
                 log.push('\n');
             }
-        });
+        }));
         self.daemon = Some(child);
     }
 

@@ -8,7 +8,9 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use super::net::TcpStream;
+use super::sweep;
 
 /// Longest that a test waits for an answer: a hang fails instead of blocking the run.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,11 +63,15 @@ pub(crate) async fn try_send(
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(body.into())).expect("a request");
+    let sent = sweep::presented(&request);
     let exchange = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     };
-    tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+    let answer: hyper::Result<_> = tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time");
+    let answer = answer?;
+    sweep::understood(address, &sent, &answer);
+    Ok(answer)
 }
 
 /// Writes raw bytes and reads until the server closes, or, once a whole head has come, until nothing more comes for a moment.

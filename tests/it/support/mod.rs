@@ -2,7 +2,9 @@
 
 pub(crate) mod daemon;
 pub(crate) mod http;
+pub(crate) mod net;
 pub(crate) mod socket;
+pub(crate) mod sweep;
 pub(crate) mod tls;
 pub(crate) mod wire;
 
@@ -24,6 +26,7 @@ use keygate::store::memory::MemoryStore;
 use keygate::store::records::AccountRecord;
 use keygate::upstream::client::Timeouts;
 use keygate::upstream::{Credential, Kind, UpstreamName};
+use sweep::Sweep;
 
 /// The password of the stand-ins' user `alice`.
 pub(crate) const ALICE_PASSWORD: &str = "alice-password";
@@ -38,6 +41,8 @@ pub(crate) struct Rig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) config: Config,
+    /// Looks through all that the gateway lets out, and fails the test at the rig's end if a secret was in it.
+    pub(crate) sweep: Arc<Sweep>,
 }
 
 /// What differs from the usual rig.
@@ -94,16 +99,29 @@ impl Setup {
         let port = standin.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the stand-in's port");
         let mut config = config(vec![upstream("media", self.kind, port)]);
         (self.adjust)(&mut config);
+        let credential = self.credential.unwrap_or_else(|| Credential::Password(Secret::from(ALICE_PASSWORD)));
+        let sweep = swept(&standin, &credential);
         let store = Arc::new(MemoryStore::new());
         let keep = keep(&config, Arc::clone(&store) as Arc<dyn Store>, &self.clock);
         let settings = Settings::new(&config, None);
         let app = App::start(&config, settings, keep, self.certificate).expect("the gateway starts");
-        let credential = self.credential.unwrap_or_else(|| Credential::Password(Secret::from(ALICE_PASSWORD)));
+        sweep.cover(app.addresses());
         let account = app.keep.registry.add_account(config.upstreams[0].name.clone(), "alice".to_owned(), credential).expect("an account");
         let key = make_key(&app.keep, "test key", &account);
         let address = app.addresses()[0];
-        Rig { standin, app: Some(app), address, account, key, clock: self.clock, store, config }
+        sweep.keep_secret(key.expose());
+        Rig { standin, app: Some(app), address, account, key, clock: self.clock, store, config, sweep }
     }
+}
+
+/// A sweep for a gateway in front of a stand-in, whose account has this credential.
+fn swept(standin: &StandIn, credential: &Credential) -> Arc<Sweep> {
+    sweep::logs::listen();
+    let sweep = Arc::new(Sweep::default());
+    sweep.watch(standin);
+    let (Credential::Password(text) | Credential::Token(text)) = credential else { return sweep };
+    sweep.keep_secret(text.expose());
+    sweep
 }
 
 impl Rig {
@@ -127,7 +145,16 @@ impl Rig {
 
     /// One more key for alice.
     pub(crate) fn another_key(&self, name: &str) -> ApiKey {
-        make_key(self.keep(), name, &self.account)
+        let key = make_key(self.keep(), name, &self.account);
+        self.sweep.keep_secret(key.expose());
+        key
+    }
+
+    /// The gateway that runs from now on.
+    pub(crate) fn run(&mut self, app: App) {
+        self.sweep.cover(app.addresses());
+        self.address = app.addresses()[0];
+        self.app = Some(app);
     }
 
     /// A GET with the key as a bearer token.
@@ -142,6 +169,7 @@ impl Drop for Rig {
             // Threads of cores must not outlive the test; what hangs is cut.
             std::thread::spawn(move || app.server.shut_down(Duration::ZERO)).join().expect("the server stops");
         }
+        self.sweep.finish();
     }
 }
 

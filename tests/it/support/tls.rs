@@ -11,11 +11,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::http::{Answer, PATIENCE};
+use super::net::{Shown, TcpStream};
+use super::sweep::{self, Flow};
 
 /// The name that the certificate is for.
 pub(crate) const NAME: &str = "localhost";
@@ -42,21 +43,23 @@ impl Trust {
     }
 
     /// A TLS connection that offers these protocols (`h2`, `http/1.1`).
-    pub(crate) async fn connect(&self, address: SocketAddr, protocols: &[&str]) -> TlsStream<TcpStream> {
+    pub(crate) async fn connect(&self, address: SocketAddr, protocols: &[&str]) -> Shown<TlsStream<tokio::net::TcpStream>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
         let mut config = builder.with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(address).await.expect("connected");
+        let stream = TcpStream::bare(address).await.expect("connected");
         stream.set_nodelay(true).expect("no delay");
         let handshake = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).expect("a name"), stream);
-        tokio::time::timeout(PATIENCE, handshake).await.expect("a handshake in time").expect("a handshake")
+        let stream = tokio::time::timeout(PATIENCE, handshake).await.expect("a handshake in time").expect("a handshake");
+        let flow = if protocols.contains(&"h2") { Flow::to(address).map(Flow::unreadable) } else { Flow::to(address) };
+        Shown::over(stream, flow)
     }
 
     /// An HTTP/2 connection; clones of the sender are further streams on it.
     pub(crate) async fn http2(&self, address: SocketAddr) -> SendRequest<Full<Bytes>> {
         let stream = self.connect(address, &["h2"]).await;
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        assert_eq!(stream.get_ref().get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("an HTTP/2 handshake");
         tokio::spawn(connection);
@@ -66,10 +69,13 @@ impl Trust {
 
 /// One exchange on an HTTP/2 connection. The target must be a whole URI (`https://localhost/…`).
 pub(crate) async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Answer {
+    let presented = sweep::presented(&request);
     let exchange = async {
         sender.ready().await.expect("a connection that takes requests");
         let (head, body) = sender.send_request(request).await.expect("an answer").into_parts();
         Answer { status: head.status, headers: head.headers, body: body.collect().await.expect("a whole body").to_bytes() }
     };
-    tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+    let answer = tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time");
+    sweep::understood_anywhere(&presented, &answer);
+    answer
 }

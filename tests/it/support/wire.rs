@@ -9,9 +9,10 @@ use keygate::config::Config;
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::http::PATIENCE;
+use super::net::TcpStream;
 use super::{Rig, Setup};
 
 /// Waits until something holds; a condition that never holds fails the test.
@@ -132,7 +133,12 @@ impl Scripted {
         Self { port, seen }
     }
 
-    async fn connection(stream: TcpStream, number: usize, answers: Arc<HashMap<String, Vec<u8>>>, seen: Arc<Mutex<Vec<(usize, String)>>>) {
+    async fn connection(
+        stream: tokio::net::TcpStream,
+        number: usize,
+        answers: Arc<HashMap<String, Vec<u8>>>,
+        seen: Arc<Mutex<Vec<(usize, String)>>>,
+    ) {
         let mut wire = Wire::over(stream);
         loop {
             let head = wire.head_for_long().await;
