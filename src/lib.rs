@@ -26,7 +26,7 @@
 //! | [`lifeline`] | tells what runs on a key that the key has died |
 //! | [`scrub`] | takes upstream credentials out of answers, as text |
 //! | [`policy`] | what a known key may do, by its scopes and the class of the route; makes permits |
-//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool) |
+//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::tls`] (whom it trusts) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |

@@ -27,7 +27,7 @@ pub(crate) enum Judged {
 
 /// Compares what was found with what is configured.
 pub(crate) fn judge(upstream: &Upstream, found: Result<Found, CallError>) -> Judged {
-    let (kind, url) = (upstream.kind, format!("http://{}", upstream.address()));
+    let (kind, url) = (upstream.kind, upstream.url());
     match found {
         Ok(Found::Server { kind: found, version }) if found == kind => {
             Judged::Good(format!("{} {} answers at {url}", kind.product(), version.unwrap_or_default()))
@@ -39,6 +39,7 @@ pub(crate) fn judge(upstream: &Upstream, found: Result<Found, CallError>) -> Jud
         Ok(Found::Stranger) => {
             Judged::Wrong(format!("{url} does not answer as {}: is upstream.url right, and does it need a base_path?", kind.product()))
         }
+        Err(CallError::Tls { cause, .. }) => Judged::Wrong(format!("keygate cannot connect to {url}: {cause}")),
         Err(error) => Judged::Away(format!("upstream {url} cannot be reached; clients get 502 until it is back: {error}")),
     }
 }

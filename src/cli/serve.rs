@@ -23,6 +23,7 @@ use crate::config::problem::Warning;
 use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::gateway::routing::{self, Settings};
+use crate::upstream::call::CallError;
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
 use crate::upstream::survey::{Found, survey};
@@ -87,6 +88,10 @@ async fn configuration(args: &ServeArgs, global: &Global) -> Result<(Config, Vec
         Ok(Found::Server { kind, .. }) => of_kind(kind),
         Ok(Found::Starting) => Err(failed(format!("{url} is still starting"))),
         Ok(Found::Stranger) => Err(failed(format!("{url} does not answer as Audiobookshelf, Emby or Jellyfin"))),
+        // What it says of settings holds for a file: the command line has none of them.
+        Err(error @ CallError::Tls { .. }) => {
+            Err(Failure::new(Exit::Upstream, format!("{error}. Settings stand in [[upstream]] of a file: see config.example.toml")))
+        }
         Err(error) => Err(failed(format!("cannot find out what {url} is: {error}"))),
     }
 }

@@ -116,6 +116,8 @@ section!(
         name: String,
         kind: OneOf<Kind>,
         url: String,
+        ca_file: String,
+        fingerprint: String,
         hosts: Strings,
         listen: Strings,
         base_path: String,

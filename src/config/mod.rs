@@ -1,6 +1,6 @@
 //! The configuration: every value in here is usable as it is.
 //!
-//! `file` is the shape of the TOML, `value` reads single values, `check` and `upstream` judge them together, `environment` is all
+//! `file` is the shape of the TOML, `value` reads single values, `check`, `upstream` and `trust` judge them together, `environment` is all
 //! that comes from outside, `load` the ways in, and [`problem`] is what can be wrong: everything at once, with line and caret.
 
 mod check;
@@ -14,6 +14,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod trust;
 mod upstream;
 mod value;
 
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 pub use crate::config::load::Outside;
 use crate::config::source::SecretSource;
 use crate::upstream::client::Timeouts;
+use crate::upstream::tls::Trust;
 use crate::upstream::{Kind, UpstreamName};
 
 /// A configuration in which nothing is missing and nothing is wrong.
@@ -141,6 +143,8 @@ pub struct UpstreamConfig {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Whom connections trust, for an `https://` URL.
+    pub tls: Option<Trust>,
     /// Public host names that lead here, lower case, without port. Empty: every host (a single upstream, or one with `listen`).
     pub hosts: Vec<String>,
     /// Addresses that lead to this upstream whatever the host name.

@@ -124,9 +124,9 @@ fn mistakes_in_a_url_are_told_apart() {
     for (url, says) in [
         ("127.0.0.1:13378", "is not a URL"),
         ("127.0.0.1:13378", "for a local Audiobookshelf this is usually http://127.0.0.1:13378"),
-        ("https://127.0.0.1", "https:// to the media server is not supported yet"),
-        ("ftp://127.0.0.1", "is not an http address"),
+        ("ftp://127.0.0.1", "is not an http or https address"),
         ("http://h:80/emby/", "write url = \"http://h:80\" and base_path = \"/emby\""),
+        ("https://h/emby", "write url = \"https://h\" and base_path = \"/emby\""),
         ("http://h:80/?a", "has a query or a fragment"),
         ("http://h:99999", "is not a URL"),
     ] {
@@ -135,6 +135,32 @@ fn mistakes_in_a_url_are_told_apart() {
     let text = upstream_message("url = \"http://root:hunter2@h\"");
     assert_says(&text, &["upstream.url holds a user name or password"]);
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn an_https_upstream_is_trusted_by_one_way_at_a_time() {
+    let digits = "5a".repeat(32);
+    for (lines, says) in [
+        ("url = \"http://h\"\nca_file = \"ca.pem\"", "upstream.ca_file needs an https url"),
+        ("url = \"http://h\"\nfingerprint = \"sha256:x\"", "write url = \"https://…\", or remove fingerprint"),
+        ("url = \"https://h\"\nfingerprint = \"5a5a\"", "expected \"sha256:…\" with 64 hexadecimal digits"),
+        ("url = \"https://h\"\nfingerprint = \"sha256:5a5a\"", "ask: keygate check-config --online"),
+        ("url = \"https://h\"\ninsecure = true", "unknown field in [upstream]: \"insecure\""),
+    ] {
+        assert_says(&upstream_message(lines), &["error: ", "config.toml:4:", says, "1 problem in"]);
+    }
+    let both = format!("url = \"https://h\"\nca_file = \"ca.pem\"\nfingerprint = \"sha256:{digits}\"");
+    let says =
+        ["upstream.ca_file and upstream.fingerprint exclude each other", "config.toml:5:15", "remove one of the two", "1 problem in"];
+    assert_says(&upstream_message(&both), &says);
+    // What is wrong with the url is one problem and not two.
+    assert_says(&upstream_message("url = \"h\"\nca_file = \"ca.pem\""), &["upstream.url is not a URL", "1 problem in"]);
+    let upstream = |lines: &str| read(&format!("[[upstream]]\nkind = \"emby\"\n{lines}\n")).unwrap().upstreams.remove(0);
+    let pinned = upstream(&format!("url = \"https://h\"\nfingerprint = \"sha256:{digits}\""));
+    assert_eq!((pinned.port, pinned.tls.is_some()), (443, true));
+    assert_eq!(pinned, upstream(&format!("url = \"https://h:443\"\nfingerprint = \"SHA256:{}\"", digits.to_uppercase())));
+    assert_ne!(pinned, upstream(&format!("url = \"https://h\"\nfingerprint = \"sha256:{}\"", "5b".repeat(32))));
+    assert!(upstream("url = \"http://h\"\nca_file = \"\"\nfingerprint = \"\"").tls.is_none());
 }
 
 #[test]

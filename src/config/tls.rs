@@ -105,7 +105,8 @@ pub(crate) fn warning(pair: &CertifiedKey, now: Timestamp) -> Option<String> {
     Some(format!("server.tls: the certificate {what} (cert: {}); clients will refuse it", describe(leaf)))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
+/// All certificates of a PEM file; at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
     let text = read(path)?;
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|source| pem_problem(path, source, "CERTIFICATE"))?;

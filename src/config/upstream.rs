@@ -9,7 +9,7 @@ use crate::config::check::Checker;
 use crate::config::file::UpstreamSection;
 use crate::config::problem::{Place, Problem};
 use crate::config::value::{Field, Placed, Sessions, Strings};
-use crate::config::{Access, UpstreamConfig};
+use crate::config::{Access, UpstreamConfig, trust};
 use crate::upstream::client::Timeouts;
 use crate::upstream::{Kind, UpstreamName};
 
@@ -68,7 +68,8 @@ fn one(checker: &mut Checker<'_>, section: UpstreamSection, place: &Place) -> Ch
             None
         }
     };
-    let (host, port) = address.unwrap_or_default();
+    let tls = trust::check(checker, &section, address.as_ref().map(|address| address.is_tls));
+    let Address { host, port, .. } = address.unwrap_or_default();
     let listeners = section.listen.as_ref().map(|listen| checker.addresses("upstream.listen", &listen.value)).unwrap_or_default();
     let sessions = section.sessions.as_ref().map_or_else(|| default_sessions(kind), |field| field.value.0);
     let images = if kind == Kind::Emby { Access::Refuse } else { Access::Pass };
@@ -77,6 +78,7 @@ fn one(checker: &mut Checker<'_>, section: UpstreamSection, place: &Place) -> Ch
         kind,
         host,
         port,
+        tls,
         hosts: section.hosts.as_ref().map(|hosts| host_names(checker, &hosts.value)).unwrap_or_default(),
         listen: listeners.iter().map(|listener| listener.value).collect(),
         base_path: section.base_path.as_ref().map(|path| base_path(checker, path)).unwrap_or_default(),
@@ -137,7 +139,7 @@ fn timeouts(checker: &mut Checker<'_>, section: &UpstreamSection, kind: Kind) ->
     timeouts
 }
 
-fn url_parts(checker: &mut Checker<'_>, url: &Placed<String>) -> Option<(String, u16)> {
+fn url_parts(checker: &mut Checker<'_>, url: &Placed<String>) -> Option<Address> {
     match parse_url(&url.value) {
         Ok(parts) => Some(parts),
         Err((title, label, help)) => {
@@ -149,18 +151,24 @@ fn url_parts(checker: &mut Checker<'_>, url: &Placed<String>) -> Option<(String,
 
 type UrlMistake = (&'static str, &'static str, String);
 
-/// Host without brackets, and port. What is wrong is never repeated when it may be a password.
-fn parse_url(url: &str) -> Result<(String, u16), UrlMistake> {
-    let expected = "expected http://host:port";
+/// The parts of an upstream's URL.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Address {
+    is_tls: bool,
+    /// Without brackets.
+    host: String,
+    port: u16,
+}
+
+/// What is wrong is never repeated when it may be a password.
+fn parse_url(url: &str) -> Result<Address, UrlMistake> {
+    let expected = "expected http://host:port or https://host:port";
     let usual =
         || "for a local Audiobookshelf this is usually http://127.0.0.1:13378, for Emby and Jellyfin http://127.0.0.1:8096".to_owned();
     let Some((scheme, rest)) = url.split_once("://") else { return Err(("is not a URL", expected, usual())) };
-    if scheme.eq_ignore_ascii_case("https") {
-        let help = "https:// to the media server is not supported yet: write its http:// address, and keep it on this machine or in a network that you trust";
-        return Err(("is an https address", "expected http://", help.to_owned()));
-    }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err(("is not an http address", expected, usual()));
+    let is_tls = scheme.eq_ignore_ascii_case("https");
+    if !is_tls && !scheme.eq_ignore_ascii_case("http") {
+        return Err(("is not an http or https address", expected, usual()));
     }
     if rest.contains('@') {
         return Err((
@@ -175,16 +183,22 @@ fn parse_url(url: &str) -> Result<(String, u16), UrlMistake> {
     }
     let path = tail.trim_end_matches('/');
     if !path.is_empty() {
-        return Err(("has a path", expected, format!("write url = \"http://{authority}\" and base_path = \"{path}\"")));
+        return Err((
+            "has a path",
+            expected,
+            format!("write url = \"{}://{authority}\" and base_path = \"{path}\"", scheme.to_ascii_lowercase()),
+        ));
     }
-    host_and_port(authority).ok_or_else(|| ("is not a URL", expected, usual()))
+    host_and_port(authority, if is_tls { 443 } else { 80 })
+        .map(|(host, port)| Address { is_tls, host, port })
+        .ok_or_else(|| ("is not a URL", expected, usual()))
 }
 
-fn host_and_port(authority: &str) -> Option<(String, u16)> {
+fn host_and_port(authority: &str, default_port: u16) -> Option<(String, u16)> {
     let parsed: Authority = authority.parse().ok()?;
     let bare = parsed.host();
     let port = match authority.get(bare.len()..)? {
-        "" => 80,
+        "" => default_port,
         colon_port => colon_port.strip_prefix(':')?.parse().ok().filter(|port| *port != 0)?,
     };
     let host = match bare.strip_prefix('[') {
@@ -242,9 +256,12 @@ mod tests {
 
     #[test]
     fn a_url_is_host_and_port() {
-        assert_eq!(parse_url("http://127.0.0.1:13378").unwrap(), ("127.0.0.1".to_owned(), 13378));
-        assert_eq!(parse_url("HTTP://Media.Local/").unwrap(), ("media.local".to_owned(), 80));
-        assert_eq!(parse_url("http://[::1]:8096").unwrap(), ("::1".to_owned(), 8096));
+        let address = |is_tls, host: &str, port| Address { is_tls, host: host.to_owned(), port };
+        assert_eq!(parse_url("http://127.0.0.1:13378").unwrap(), address(false, "127.0.0.1", 13378));
+        assert_eq!(parse_url("HTTP://Media.Local/").unwrap(), address(false, "media.local", 80));
+        assert_eq!(parse_url("http://[::1]:8096").unwrap(), address(false, "::1", 8096));
+        assert_eq!(parse_url("HTTPS://Media.Local").unwrap(), address(true, "media.local", 443));
+        assert_eq!(parse_url("https://192.168.1.5:8920/").unwrap(), address(true, "192.168.1.5", 8920));
         for wrong in [
             "",
             "http://",
@@ -263,7 +280,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_url_makes_the_reader_panic(url in "(http://)?\\PC{0,20}") {
+        fn no_url_makes_the_reader_panic(url in "(https?://)?\\PC{0,20}") {
             let _ = parse_url(&url);
         }
     }

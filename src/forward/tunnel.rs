@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
-use tokio::net::TcpStream;
 
 use crate::forward::body::RequestBody;
 use crate::forward::rewrite::Outbound;
@@ -27,6 +26,7 @@ use crate::policy::Admission;
 use crate::server::connection::ClientIo;
 use crate::server::drain::{Farewell, Tasks};
 use crate::upstream::client::{Pool, Upstream};
+use crate::upstream::io::UpstreamIo;
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -111,7 +111,7 @@ impl Tunnel {
         });
     }
 
-    async fn open(self, farewell: Farewell) -> Option<Bridge<ClientIo, TcpStream>> {
+    async fn open(self, farewell: Farewell) -> Option<Bridge<ClientIo, UpstreamIo>> {
         let (client, upstream) = tokio::try_join!(self.client, self.upstream).ok()?;
         let client = client_side(client)?;
         let upstream = upstream_side(upstream)?;
@@ -132,7 +132,7 @@ fn client_side(upgraded: Upgraded) -> Option<(ClientIo, Bytes)> {
     Some((parts.io.into_inner(), parts.read_buf))
 }
 
-fn upstream_side(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+fn upstream_side(upgraded: Upgraded) -> Option<(UpstreamIo, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<UpstreamIo>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }

@@ -172,7 +172,7 @@ impl Refusal {
             | Self::KeyDied(_)
             | Self::UnknownNative(_) => INVALID_KEY,
             Self::Session(error) => session(error),
-            Self::Connect(ConnectError::Failed { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
+            Self::Connect(ConnectError::Failed { .. } | ConnectError::Tls { .. }) | Self::BrokenOff(_) | Self::ClosedAtOnce => UNREACHABLE,
             Self::BadAnswer(_) => public!(BAD_GATEWAY, "upstream_protocol", "The media server's answer was not usable."),
             Self::Revealed(_) => public!(BAD_GATEWAY, "upstream_credential", "The media server's answer was withheld."),
             Self::Connect(ConnectError::TimedOut { .. }) | Self::NoAnswer(_) => TIMEOUT,

@@ -86,19 +86,20 @@ fn site(config: &UpstreamConfig, before: Option<&Settings>) -> Arc<Site> {
 
 /// `http://host:port/base`, for people.
 pub fn url(config: &UpstreamConfig) -> String {
-    let upstream = upstream(config);
-    format!("http://{}{}", upstream.address(), upstream.base_path)
+    upstream(config).url()
 }
 
 /// An upstream as configured, ready for use.
 pub fn upstream(config: &UpstreamConfig) -> Upstream {
     let host = if config.host.contains(':') { format!("[{}]", config.host) } else { config.host.clone() };
-    let authority = if config.port == 80 { host } else { format!("{host}:{}", config.port) };
+    let default_port = if config.tls.is_some() { 443 } else { 80 };
+    let authority = if config.port == default_port { host } else { format!("{host}:{}", config.port) };
     Upstream {
         name: config.name.clone(),
         kind: config.kind,
         host: config.host.clone(),
         port: config.port,
+        tls: config.tls.clone(),
         authority: HeaderValue::try_from(authority).unwrap_or_else(|_| HeaderValue::from_static("localhost")),
         base_path: config.base_path.clone(),
         timeouts: config.timeouts.clone(),

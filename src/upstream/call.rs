@@ -18,6 +18,9 @@ use tokio::time::timeout;
 use crate::secret::Secret;
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::{Answer, Call};
+use crate::upstream::io::UpstreamIo;
+use crate::upstream::mixup;
+use crate::upstream::tls::TlsError;
 
 /// Most bytes of an answer that are read. A login answer of Audiobookshelf carries all of a user's progress.
 pub const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -33,6 +36,15 @@ pub enum CallError {
         /// host:port.
         address: String,
         /// The operating system's words.
+        cause: String,
+    },
+    /// TLS is not as configured: a certificate that is not trusted, TLS where plain HTTP was expected, or the other way round. Only the
+    /// configuration or the server's certificate can change that.
+    #[error("cannot connect to {address}: {cause}")]
+    Tls {
+        /// host:port.
+        address: String,
+        /// What was found, and what to write.
         cause: String,
     },
     /// No answer in time.
@@ -70,7 +82,7 @@ impl AsRef<[u8]> for SecretBody {
 pub async fn call(upstream: &Upstream, call: Call, client_address: Option<IpAddr>) -> Result<Answer, CallError> {
     let target = Target { upstream, address: address(upstream) };
     let request = target.request(call, client_address)?;
-    let stream = target.within(upstream.timeouts.connect, target.connect()).await??;
+    let stream = target.within(upstream.timeouts.connect, target.open()).await??;
     target.within(upstream.timeouts.response_header, target.exchange(stream, request)).await?
 }
 
@@ -81,6 +93,12 @@ fn address(upstream: &Upstream) -> String {
     } else {
         format!("{}:{}", upstream.host, upstream.port)
     }
+}
+
+/// The error of a plain upstream that speaks TLS.
+pub(super) fn speaks_tls(upstream: &Upstream) -> CallError {
+    let address = address(upstream);
+    CallError::Tls { cause: format!("it speaks TLS, not plain HTTP. Write url = \"https://{address}\""), address }
 }
 
 struct Target<'u> {
@@ -117,6 +135,33 @@ impl Target<'_> {
         Ok(request)
     }
 
+    async fn open(&self) -> Result<UpstreamIo, CallError> {
+        let stream = self.connect().await?;
+        let Some(trust) = &self.upstream.tls else { return Ok(UpstreamIo::Plain(stream)) };
+        match trust.handshake(&self.upstream.host, stream).await {
+            Ok(io) => Ok(io),
+            Err(TlsError::Closed | TlsError::NotTls) if mixup::speaks_http(self.upstream).await => Err(self.plain_http()),
+            Err(TlsError::Closed) => Err(CallError::Connect { address: self.address.clone(), cause: TlsError::Closed.to_string() }),
+            Err(error) => Err(self.tls(error)),
+        }
+    }
+
+    fn tls(&self, cause: impl ToString) -> CallError {
+        CallError::Tls { address: self.address.clone(), cause: cause.to_string() }
+    }
+
+    fn plain_http(&self) -> CallError {
+        self.tls(format!("it speaks plain HTTP, not TLS. Write url = \"http://{}\"", self.address))
+    }
+
+    /// What a plain connection failed of that broke before an answer.
+    async fn no_answer(&self, error: hyper::Error) -> CallError {
+        if self.upstream.tls.is_none() && Box::pin(mixup::speaks_tls(self.upstream)).await {
+            return speaks_tls(self.upstream);
+        }
+        self.protocol(error)
+    }
+
     /// Tries every address that the name has, each with its share of the time, so that a dead first one does not use it up.
     async fn connect(&self) -> Result<TcpStream, CallError> {
         let refused = |cause: String| CallError::Connect { address: self.address.clone(), cause };
@@ -138,10 +183,13 @@ impl Target<'_> {
         Err(last)
     }
 
-    async fn exchange(&self, stream: TcpStream, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+    async fn exchange(&self, stream: UpstreamIo, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.protocol(error))?;
         let answer = async move {
-            let response = sender.send_request(request).await.map_err(|error| self.protocol(error))?;
+            let response = match sender.send_request(request).await {
+                Ok(response) => response,
+                Err(error) => return Err(self.no_answer(error).await),
+            };
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| self.protocol(error))?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
@@ -174,6 +222,7 @@ mod tests {
             host: host.to_owned(),
             port,
             authority: HeaderValue::from_static("media.lan:13378"),
+            tls: None,
             base_path: "/books".to_owned(),
             timeouts: Timeouts { connect: limit, response_header: limit, pool_idle: limit },
             session_per_key: false,

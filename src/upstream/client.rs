@@ -20,7 +20,9 @@ use tokio::task::AbortHandle;
 use crate::forward::body::RequestBody;
 use crate::server::drain::Tasks;
 use crate::upstream::dialect::Dialect;
+use crate::upstream::io::UpstreamIo;
 use crate::upstream::session::SessionId;
+use crate::upstream::tls::{TlsError, Trust};
 use crate::upstream::{Kind, UpstreamName};
 
 /// Idle connections that one core keeps for one session beyond [`BURST`].
@@ -43,6 +45,8 @@ pub struct Upstream {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Whom connections trust, where they are encrypted.
+    pub tls: Option<Trust>,
     /// `host:port` as a Host header.
     pub authority: HeaderValue,
     /// `/audiobookshelf` or empty: put before every forwarded path and every call.
@@ -74,6 +78,12 @@ impl Upstream {
     pub fn address(&self) -> &str {
         self.authority.to_str().unwrap_or(&self.host)
     }
+
+    /// `https://host:port/base`, for sentences.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.address(), self.base_path)
+    }
 }
 
 /// Whose connections may be shared.
@@ -97,6 +107,14 @@ pub enum ConnectError {
         address: String,
         /// Cause.
         source: io::Error,
+    },
+    /// No TLS connection, or not with whom the configuration trusts.
+    #[error("cannot connect to {address}: {source}")]
+    Tls {
+        /// host:port.
+        address: String,
+        /// Cause.
+        source: TlsError,
     },
     /// No answer in time.
     #[error("cannot connect to {address} within {seconds} s")]
@@ -296,16 +314,26 @@ fn builder() -> http1::Builder {
     builder
 }
 
-/// A TCP connection to the upstream: all addresses of its name, one after the other, within the connect time-out.
-async fn dial(upstream: &Upstream) -> Result<TcpStream, ConnectError> {
+/// A connection to the upstream, encrypted where its URL says so, within the connect time-out.
+async fn dial(upstream: &Upstream) -> Result<UpstreamIo, ConnectError> {
     let limit = upstream.timeouts.connect;
-    let connecting = TcpStream::connect((upstream.host.as_str(), upstream.port));
+    let timed_out = |_| ConnectError::TimedOut { address: upstream.address().to_owned(), seconds: limit.as_secs() };
+    tokio::time::timeout(limit, connect(upstream)).await.map_err(timed_out)?
+}
+
+/// All addresses of the upstream's name, one after the other; then the handshake with the one that answered.
+async fn connect(upstream: &Upstream) -> Result<UpstreamIo, ConnectError> {
     let address = || upstream.address().to_owned();
-    let io = tokio::time::timeout(limit, connecting)
-        .await
-        .map_err(|_| ConnectError::TimedOut { address: address(), seconds: limit.as_secs() })?
-        .map_err(|source| ConnectError::Failed { address: address(), source })?;
+    let connecting = TcpStream::connect((upstream.host.as_str(), upstream.port));
+    let stream = connecting.await.map_err(|source| ConnectError::Failed { address: address(), source })?;
     // Requests are small and answered at once: Nagle would only hold them back. A failure costs latency, nothing else.
-    let _ = io.set_nodelay(true);
-    Ok(io)
+    let _ = stream.set_nodelay(true);
+    match &upstream.tls {
+        None => Ok(UpstreamIo::Plain(stream)),
+        // Boxed: a plain connection must not carry the room of a handshake.
+        Some(trust) => {
+            let handshake = Box::pin(trust.handshake(&upstream.host, stream));
+            handshake.await.map_err(|source| ConnectError::Tls { address: address(), source })
+        }
+    }
 }

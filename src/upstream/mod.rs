@@ -3,8 +3,11 @@
 pub mod call;
 pub mod client;
 pub mod dialect;
+pub mod io;
+mod mixup;
 pub mod session;
 pub mod survey;
+pub mod tls;
 
 use std::fmt;
 use std::sync::Arc;

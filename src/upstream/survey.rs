@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::secret::Secret;
 use crate::upstream::Kind;
-use crate::upstream::call::{CallError, call};
+use crate::upstream::call::{CallError, call, speaks_tls};
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::{Answer, Call};
+use crate::upstream::mixup;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,14 @@ pub async fn survey(upstream: &Upstream) -> Result<Found, CallError> {
         return Ok(found);
     }
     let status = call(upstream, question("/status"), None).await?;
-    Ok(read_status(&status).unwrap_or(Found::Stranger))
+    match read_status(&status) {
+        Some(found) => Ok(found),
+        // Some servers of TLS have a page for plain requests.
+        None if upstream.tls.is_none() && status.status == StatusCode::BAD_REQUEST && mixup::speaks_tls(upstream).await => {
+            Err(speaks_tls(upstream))
+        }
+        None => Ok(Found::Stranger),
+    }
 }
 
 /// An address for documentation (RFC 5737): no network that a server takes for its own has it.

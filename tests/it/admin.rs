@@ -105,6 +105,7 @@ fn upstreams() -> HashMap<UpstreamName, Arc<Upstream>> {
         host: "127.0.0.1".to_owned(),
         port,
         authority: HeaderValue::from_str(&format!("127.0.0.1:{port}")).expect("a host"),
+        tls: None,
         base_path: String::new(),
         timeouts: Timeouts { connect: Duration::from_secs(5), response_header: Duration::from_secs(5), pool_idle: Duration::from_secs(4) },
         session_per_key: false,

@@ -21,7 +21,7 @@ use crate::upstream::session::{Session, SessionError};
 pub(in crate::gateway) fn failed(error: CallError) -> Refusal {
     Refusal::Session(match error {
         CallError::Timeout { .. } => SessionError::TimedOut(error.to_string()),
-        CallError::Connect { .. } | CallError::Protocol { .. } => SessionError::Unreachable(error.to_string()),
+        CallError::Connect { .. } | CallError::Tls { .. } | CallError::Protocol { .. } => SessionError::Unreachable(error.to_string()),
     })
 }
 

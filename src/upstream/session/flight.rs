@@ -402,7 +402,7 @@ impl Flight {
             let text = format!("account {}: {error}", self.label());
             let (error, judged) = match error {
                 CallError::Timeout { .. } => (SessionError::TimedOut(text), true),
-                CallError::Connect { .. } | CallError::Protocol { .. } => (SessionError::Unreachable(text), false),
+                CallError::Connect { .. } | CallError::Tls { .. } | CallError::Protocol { .. } => (SessionError::Unreachable(text), false),
             };
             Failure { error, judged, retry_after: None }
         })

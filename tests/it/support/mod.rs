@@ -242,6 +242,7 @@ pub(crate) fn upstream(name: &str, kind: Kind, port: u16) -> UpstreamConfig {
         kind,
         host: "127.0.0.1".to_owned(),
         port,
+        tls: None,
         hosts: Vec::new(),
         listen: Vec::new(),
         base_path: String::new(),

@@ -538,6 +538,7 @@ fn upstreams(kind: Kind, port: u16, limit: Duration) -> HashMap<UpstreamName, Ar
         host: "127.0.0.1".to_owned(),
         port,
         authority: HeaderValue::try_from(format!("127.0.0.1:{port}")).unwrap(),
+        tls: None,
         base_path: String::new(),
         timeouts: Timeouts { connect: LONG, response_header: limit, pool_idle: Duration::from_secs(4) },
         session_per_key: kind != Kind::Audiobookshelf,
