@@ -42,4 +42,5 @@ mod streaming;
 mod support;
 mod sweeping;
 mod uploads;
+mod upstream_tls;
 mod websocket;

@@ -1,6 +1,7 @@
 //! A whole gateway on a free port in front of stand-in media servers, and clients to ask it with.
 
 pub(crate) mod daemon;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod net;
 pub(crate) mod socket;
