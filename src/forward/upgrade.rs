@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_an_idle_socket_is_small() {
-        let bytes = size_of::<Bridge<crate::server::connection::ClientIo, tokio::net::TcpStream>>();
+        let bytes = size_of::<Bridge<crate::server::connection::ClientIo, crate::upstream::io::UpstreamIo>>();
         assert!(bytes <= 1024, "{bytes}");
     }
 

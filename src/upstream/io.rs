@@ -62,3 +62,14 @@ impl AsyncWrite for UpstreamIo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_socket_does_not_pay_for_the_room_of_tls() {
+        let (plain, both) = (size_of::<TcpStream>(), size_of::<UpstreamIo>());
+        assert!(both <= plain + size_of::<usize>(), "{both} instead of {plain}");
+    }
+}
