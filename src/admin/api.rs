@@ -358,6 +358,9 @@ pub struct UpstreamView {
     pub kind: String,
     /// Its address.
     pub url: String,
+    /// Why no connection to it can be made, where the latest one failed of its TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// `POST /api/reload`: what changed, one sentence each.

@@ -27,6 +27,7 @@ use crate::admin::api::{Reloaded, StatusView, TimeForgotten, UpstreamView};
 use crate::admin::error::AdminError;
 use crate::clock::Clock;
 use crate::registry::{Forgotten, Registry};
+use crate::upstream::UpstreamName;
 use crate::upstream::session::{AccountState, Sessions};
 
 pub use router::router;
@@ -85,13 +86,19 @@ impl Admin {
             pid: std::process::id(),
             uptime_seconds: self.clock.monotonic().saturating_sub(self.started).as_secs(),
             config: self.config_file.as_ref().map(|file| file.display().to_string()),
-            upstreams: self.upstreams.load().to_vec(),
+            upstreams: self.upstreams.load().iter().map(|view| self.with_problem(view)).collect(),
             accounts: accounts.len(),
             broken_accounts: broken.count(),
             keys: self.registry.count_living()?,
             time: self.clock.now().to_string(),
             clock_behind_seconds: self.clock.behind().as_secs(),
         })
+    }
+
+    fn with_problem(&self, view: &UpstreamView) -> UpstreamView {
+        let upstream = self.sessions.upstream(&UpstreamName::new(&view.name));
+        let problem = upstream.and_then(|upstream| Some(upstream.tls.as_ref()?.problem()?.to_string()));
+        UpstreamView { problem, ..view.clone() }
     }
 
     /// Judges keys by the machine's clock again. Blocking.

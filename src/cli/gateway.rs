@@ -33,7 +33,10 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
         _ => status.time,
     };
     rows.push(vec!["time".to_owned(), time]);
-    rows.extend(status.upstreams.into_iter().map(|one| vec!["upstream".to_owned(), format!("{} ({}) {}", one.name, one.kind, one.url)]));
+    for one in status.upstreams {
+        let problem = one.problem.map(|problem| format!(": cannot connect: {problem}")).unwrap_or_default();
+        rows.push(vec!["upstream".to_owned(), format!("{} ({}) {}{problem}", one.name, one.kind, one.url)]);
+    }
     output.rows(&["WHAT", "VALUE"], &rows)
 }
 

@@ -56,6 +56,7 @@ impl AdminSide {
             name: one.name.to_string(),
             kind: one.kind.to_string(),
             url: format!("http://{}:{}", one.host, one.port),
+            problem: None,
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let admin = Arc::new(Admin::new(registry, sessions, Arc::clone(&clock) as Arc<dyn Clock>, views.collect(), tasks.clone()));

@@ -6,8 +6,12 @@ mod operators;
 use std::time::Duration;
 
 use http::Method;
-use keygate::upstream::Kind;
+use keygate::gateway::routing;
+use keygate::secret::Secret;
+use keygate::upstream::call::CallError;
+use keygate::upstream::survey::survey;
 use keygate::upstream::tls::Trust;
+use keygate::upstream::{Credential, Kind};
 use rustls::HandshakeKind;
 use sha2::{Digest, Sha256};
 
@@ -111,4 +115,27 @@ async fn nothing_reaches_a_server_that_is_not_trusted_and_its_clients_read_502()
     // A route that needs no session goes by the pool.
     assert_eq!(client::get(rig.address, "/status", &[]).await.status, 502);
     assert_eq!(rig.standin.control().counters().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_for_a_connection_includes_the_handshake() {
+    // The system accepts, nobody reads.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let setup = Setup::new(Kind::Audiobookshelf).credential(Credential::Token(Secret::from("static-token"))).with(move |config| {
+        let upstream = &mut config.upstreams[0];
+        (upstream.port, upstream.tls) = (port, Pair::of_openssl("home").pin());
+        upstream.timeouts.connect = Duration::from_millis(200);
+    });
+    let rig = setup.start().await;
+    // By the pool, by a connection for a socket, and by a call of keygate's own.
+    assert_eq!(rig.get("/api/libraries").await.status, 504);
+    let mut wire = Wire::plain(rig.address).await;
+    let handshake =
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    wire.write(format!("GET /keygate-test/socket HTTP/1.1\r\nHost: localhost\r\nX-Emby-Token: {}\r\n{handshake}\r\n", rig.secret())).await;
+    let answer = wire.head().await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let asked = survey(&routing::upstream(&rig.config.upstreams[0])).await;
+    assert!(matches!(asked, Err(CallError::Timeout { .. })), "{asked:?}");
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -67,6 +68,7 @@ pub enum TrustError {
 pub struct Trust {
     whom: Whom,
     config: Arc<ClientConfig>,
+    problem: Arc<ArcSwapOption<TlsError>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +156,7 @@ impl Trust {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A replayed first flight could repeat a request.
         config.enable_early_data = false;
-        Ok(Self { whom, config: Arc::new(config) })
+        Ok(Self { whom, config: Arc::new(config), problem: Arc::default() })
     }
 
     /// The handshake with `host` (a name, or an address without brackets) over a connection that stands. It has no time-out of its own.
@@ -162,9 +164,24 @@ impl Trust {
     /// # Errors
     /// [`TlsError`].
     pub async fn handshake(&self, host: &str, stream: TcpStream) -> Result<UpstreamIo, TlsError> {
+        let shaken = self.shake(host, stream).await;
+        match &shaken {
+            Ok(_) if self.problem.load().is_none() => {}
+            Ok(_) => self.problem.store(None),
+            Err(error) => self.problem.store(Some(Arc::new(error.clone()))),
+        }
+        shaken
+    }
+
+    async fn shake(&self, host: &str, stream: TcpStream) -> Result<UpstreamIo, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         connector.connect(name, stream).await.map(|stream| UpstreamIo::Tls(Box::new(stream))).map_err(|error| TlsError::of(&error))
+    }
+
+    /// What the latest handshake failed of; `None` when it did not, or there was none.
+    pub fn problem(&self) -> Option<Arc<TlsError>> {
+        self.problem.load_full()
     }
 }
 

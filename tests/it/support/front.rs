@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, ServerConfig};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -97,12 +98,28 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) async fn start(pair: &Pair) -> Self {
+        Self::start_with(pair, false).await
+    }
+
+    /// One that answers plain requests by a page, as nginx does, instead of an alert.
+    pub(crate) async fn start_like_nginx(pair: &Pair) -> Self {
+        Self::start_with(pair, true).await
+    }
+
+    async fn start_with(pair: &Pair, has_page: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let front = Self { address: listener.local_addr().expect("an address"), behind: Arc::default(), handshakes: Arc::default() };
         let acceptor = acceptor(pair);
         let (behind, handshakes) = (Arc::clone(&front.behind), Arc::clone(&front.handshakes));
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if has_page && !is_tls(&stream).await {
+                    let page = "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+                    let _ = stream.write_all(page.as_bytes()).await;
+                    // To the end: what is unread would reset the connection, and take the page along.
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    continue;
+                }
                 tokio::spawn(serve(acceptor.clone(), stream, Arc::clone(&behind), Arc::clone(&handshakes)));
             }
         });
@@ -123,6 +140,12 @@ impl Front {
     pub(crate) fn handshakes(&self) -> Vec<Option<HandshakeKind>> {
         self.handshakes.lock().expect("no panic").clone()
     }
+}
+
+/// Whether a connection begins with a handshake (RFC 8446, section 5.1).
+async fn is_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1)) && first == [22]
 }
 
 fn acceptor(pair: &Pair) -> TlsAcceptor {

@@ -122,11 +122,12 @@ async fn the_pinned_certificate_without_its_key_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_where_tls_is_spoken_is_said_with_the_url_to_write() {
-    let (standin, front) = (emby().await, Front::start(&Pair::of_openssl("home")).await);
-    front.leads_to(port(&standin));
-    let error = found_at(front.address.port(), "127.0.0.1", None).await.expect_err("no HTTP");
-    let says = format!("it speaks TLS, not plain HTTP. Write url = \"https://{}\"", front.address);
-    assert!(matches!(error, CallError::Tls { .. }) && error.to_string().contains(&says), "{error}");
+    let pair = Pair::of_openssl("home");
+    for front in [Front::start(&pair).await, Front::start_like_nginx(&pair).await] {
+        let error = found_at(front.address.port(), "127.0.0.1", None).await.expect_err("no HTTP");
+        let says = format!("it speaks TLS, not plain HTTP. Write url = \"https://{}\"", front.address);
+        assert!(matches!(error, CallError::Tls { .. }) && error.to_string().contains(&says), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

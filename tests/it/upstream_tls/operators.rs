@@ -49,6 +49,8 @@ async fn a_self_signed_media_server_works_once_the_line_from_the_message_is_past
     assert_eq!([setting(&line), setting(&online), setting(&added)], [&*pin, &*pin, &*pin]);
     assert_eq!(standin.control().counters().logins, 0, "no password went to somebody unknown");
 
+    let status = home.run("status").await.ok();
+    assert!(status.contains("cannot connect: ") && setting(&status) == pin, "{status}");
     configure(&home, &standin, &front, setting(&added));
     let said = home.run("reload").await.ok();
     assert!(said.contains("upstream audiobookshelf changed"), "{said}");
@@ -57,7 +59,8 @@ async fn a_self_signed_media_server_works_once_the_line_from_the_message_is_past
     assert_eq!(home.status("/api/libraries", &key).await, 200);
     let online = home.run("check-config --online").await.ok();
     assert!(online.contains(&format!("answers at {url}")), "{online}");
-    assert!(home.run("status").await.ok().contains(&url));
+    let status = home.run("status").await.ok();
+    assert!(status.contains(&url) && !status.contains("cannot connect"), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
