@@ -52,9 +52,11 @@ impl Untrusted {
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 let names = presented.names();
-                let (asked, url) = (name.to_str(), presented.first_name());
-                let advice =
-                    url.map(|name| format!("Write a name that it is for (url = \"https://{name}…\"), or")).unwrap_or("Write".to_owned());
+                let asked = name.to_str();
+                let advice = match presented.first_name() {
+                    Some(name) => format!("Write a name that it is for (url = \"https://{name}…\"), or"),
+                    None => "If it is your server's,".to_owned(),
+                };
                 format!("its certificate ({described}) is for {names}, not for {asked}. {advice} pin it: {pin}")
             }
             _ if presented.is_self_signed && presented.is_authority => format!(

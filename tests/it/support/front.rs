@@ -89,6 +89,17 @@ impl Authority {
     }
 }
 
+/// How a front behaves.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Style {
+    /// TLS 1.3 and 1.2; a plain request is answered by an alert.
+    Usual,
+    /// A plain request is answered by a page, as nginx does.
+    Nginx,
+    /// TLS 1.2 alone.
+    Old,
+}
+
 /// Ends TLS and hands the bytes on, once it knows where to.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
@@ -98,22 +109,17 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) async fn start(pair: &Pair) -> Self {
-        Self::start_with(pair, false).await
+        Self::of(Style::Usual, pair).await
     }
 
-    /// One that answers plain requests by a page, as nginx does, instead of an alert.
-    pub(crate) async fn start_like_nginx(pair: &Pair) -> Self {
-        Self::start_with(pair, true).await
-    }
-
-    async fn start_with(pair: &Pair, has_page: bool) -> Self {
+    pub(crate) async fn of(style: Style, pair: &Pair) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let front = Self { address: listener.local_addr().expect("an address"), behind: Arc::default(), handshakes: Arc::default() };
-        let acceptor = acceptor(pair);
+        let acceptor = acceptor(pair, style);
         let (behind, handshakes) = (Arc::clone(&front.behind), Arc::clone(&front.handshakes));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                if has_page && !is_tls(&stream).await {
+                if style == Style::Nginx && !is_tls(&stream).await {
                     let page = "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
                     let _ = stream.write_all(page.as_bytes()).await;
                     // To the end: what is unread would reset the connection, and take the page along.
@@ -148,13 +154,14 @@ async fn is_tls(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut first).await, Ok(1)) && first == [22]
 }
 
-fn acceptor(pair: &Pair) -> TlsAcceptor {
+fn acceptor(pair: &Pair, style: Style) -> TlsAcceptor {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let key = PrivateKeyDer::try_from(pair.key.serialize_der()).expect("a private key");
     let signer = provider.key_provider.load_private_key(key).expect("a signer");
     let certified = CertifiedKey::new(vec![pair.der.clone()], signer);
     let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
-    let builder = ServerConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions().expect("versions");
+    let versions = if style == Style::Old { &[&rustls::version::TLS12][..] } else { rustls::ALL_VERSIONS };
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions).expect("versions");
     let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
     // As nginx and Kestrel do: who asks for HTTP/2 gets it, so keygate must not ask.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::support;
-use crate::support::front::{Authority, Front, Pair, parameters};
+use crate::support::front::{Authority, Front, Pair, Style, parameters};
 
 const HERE: &[&str] = &["localhost", "127.0.0.1"];
 
@@ -31,7 +31,11 @@ async fn found_at(port: u16, host: &str, trust: Option<Trust>) -> Result<Found, 
 
 /// What keygate finds at a stand-in behind this certificate.
 async fn found(pair: &Pair, host: &str, trust: Option<Trust>) -> Result<Found, CallError> {
-    let (standin, front) = (emby().await, Front::start(pair).await);
+    found_by(Style::Usual, pair, host, trust).await
+}
+
+async fn found_by(style: Style, pair: &Pair, host: &str, trust: Option<Trust>) -> Result<Found, CallError> {
+    let (standin, front) = (emby().await, Front::of(style, pair).await);
     front.leads_to(port(&standin));
     found_at(front.address.port(), host, trust).await
 }
@@ -114,16 +118,20 @@ async fn another_certificate_than_the_pinned_one_is_refused_whoever_signed_it() 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pinned_certificate_without_its_key_is_refused() {
     let pair = Pair::of_openssl("home");
-    match found(&pair.stolen(), "127.0.0.1", pair.pin()).await {
-        Err(CallError::Tls { cause, .. }) => assert!(cause.contains("the TLS handshake failed"), "{cause}"),
-        other => panic!("{other:?}"),
+    for style in [Style::Usual, Style::Old] {
+        let good = found_by(style, &pair, "127.0.0.1", pair.pin()).await;
+        assert!(matches!(good, Ok(Found::Server { kind: Kind::Emby, .. })), "{good:?}");
+        match found_by(style, &pair.stolen(), "127.0.0.1", pair.pin()).await {
+            Err(CallError::Tls { cause, .. }) => assert!(cause.contains("the TLS handshake failed"), "{cause}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_where_tls_is_spoken_is_said_with_the_url_to_write() {
     let pair = Pair::of_openssl("home");
-    for front in [Front::start(&pair).await, Front::start_like_nginx(&pair).await] {
+    for front in [Front::start(&pair).await, Front::of(Style::Nginx, &pair).await] {
         let error = found_at(front.address.port(), "127.0.0.1", None).await.expect_err("no HTTP");
         let says = format!("it speaks TLS, not plain HTTP. Write url = \"https://{}\"", front.address);
         assert!(matches!(error, CallError::Tls { .. }) && error.to_string().contains(&says), "{error}");
