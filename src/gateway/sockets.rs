@@ -9,7 +9,7 @@ use http::Method;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::carrier::Carrier;
+use crate::carrier::{self, Carrier};
 use crate::forward::body::GatewayBody;
 use crate::forward::rewrite::Outbound;
 use crate::forward::socketio::engine::Engine;
@@ -149,7 +149,8 @@ impl Porter {
 
     async fn verdict(&self, seat: &Seat, credential: Option<Secret<String>>) -> Verdict {
         let text = credential.as_ref().map(|credential| credential.expose().as_str()).unwrap_or_default();
-        if self.site.native_logins && !text.is_empty() && !ApiKey::claims_to_be_one(text) {
+        let is_ours = ApiKey::claims_to_be_one(text.trim()) || carrier::holds_key(text);
+        if self.site.native_logins && !text.is_empty() && !is_ours {
             return if seat.take_natively() { Verdict::Native } else { Verdict::Closed(Closing::OTHER_IDENTITY) };
         }
         let gateway = self.worker.gateway();

@@ -196,4 +196,11 @@ async fn people_with_logins_of_the_servers_own_pass_where_they_may() {
     let mut keyed = authenticated(&rig, OPEN).await;
     keyed.say(&auth(&native)).await;
     assert_eq!(keyed.closed().await.0, 1008, "nor the other way round");
+    for disguised in [format!(" {}", rig.secret()), format!("Bearer {}", rig.secret())] {
+        let mut socket = connected(&rig, OPEN).await;
+        socket.say(&auth(&disguised)).await;
+        socket.hear().await;
+        socket.say(&auth(rig.secret())).await;
+        assert!(socket.hear().await.starts_with("42[\"init\","), "{disguised} was not taken for a person's and sent on");
+    }
 }
