@@ -75,8 +75,8 @@ impl Handouts {
         if self.people.len() < MOST {
             return;
         }
-        let mut oldest: Option<Timestamp> = None;
-        self.people.for_each(|session| oldest = Some(oldest.map_or(session.last_used(), |oldest| oldest.min(session.last_used()))));
-        self.people.retain(|session| oldest.is_none_or(|oldest| session.last_used() > oldest));
+        let mut oldest = now;
+        self.people.for_each(|session| oldest = oldest.min(session.last_used()));
+        self.people.retain(|session| session.last_used() > oldest);
     }
 }
