@@ -6,7 +6,7 @@
 //! # The way of a request
 //! ```text
 //! TCP ─ server::accept ─ TLS ─ hyper ─▶ Worker::serve ────────────────────────────────────────────────────────────────┐
-//!  inspect ▸ carrier::take ▸ ApiKey::parse ▸ KeyIndex::find ▸ policy::admit ▸ Sessions::live                          │ any Err(Refusal)
+//!  inspect ▸ carrier::read ▸ ApiKey::parse ▸ KeyIndex::find ▸ policy::admit ▸ Sessions::live                          │ any Err(Refusal)
 //!  Inspected    Taken          (no hash yet)     Verified         Permit        Arc<Session>                           ▼
 //!                       ▸ Outbound::new ▸ forward::send ▸ scrub ▸ Metered ▸ client                             respond::refusal
 //!                           Outbound        Exchange    Source   Trail on drop ▸ access line

@@ -133,15 +133,6 @@ pub enum CarrierError {
     Misplaced,
 }
 
-/// Takes every known carrier out of the headers and the query: [`read`], then [`Found::take_out`]. After an error the headers are as
-/// they were.
-///
-/// # Errors
-/// [`CarrierError`].
-pub fn take<'q>(headers: &mut HeaderMap, query: Option<&'q str>, token_query: bool) -> Result<Taken<'q>, CarrierError> {
-    Ok(read(headers, query, token_query)?.take_out(headers))
-}
-
 /// Finds every known carrier in the headers and the query. `token_query`: whether `token` is a carrier (Audiobookshelf); it is to be
 /// removed for every kind.
 ///

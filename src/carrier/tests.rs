@@ -18,6 +18,10 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     })
 }
 
+fn take<'q>(headers: &mut HeaderMap, query: Option<&'q str>, token_query: bool) -> Result<Taken<'q>, CarrierError> {
+    Ok(read(headers, query, token_query)?.take_out(headers))
+}
+
 /// The carrier in which the key was found, after a check that nothing of it is left.
 fn taken(lines: &[(&str, &str)], query: Option<&str>) -> Result<Option<Carrier>, CarrierError> {
     let mut map = headers(lines);
