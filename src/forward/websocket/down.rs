@@ -282,9 +282,30 @@ mod tests {
     use crate::forward::websocket::frame;
     use crate::upstream::Kind as Server;
 
+    /// A token of Emby's or Jellyfin's.
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
     fn search() -> Search {
         let secrets = Arc::new(Secrets::new(Server::Audiobookshelf, [], &[]));
         Search::new(move || Arc::clone(&secrets))
+    }
+
+    fn searches(tokens: &[&str]) -> Search {
+        let tokens: Vec<_> = tokens.iter().map(|token| crate::secret::Secret::from(*token)).collect();
+        let secrets = Arc::new(Secrets::new(Server::Jellyfin, &tokens, &[]));
+        Search::new(move || Arc::clone(&secrets))
+    }
+
+    /// The text of all messages.
+    fn said(mut wire: &[u8]) -> String {
+        let (mut parser, mut text) = (Parser::new(Sender::Server), Vec::new());
+        while let Ok(Some((part, taken))) = parser.next(wire) {
+            if matches!(part, Part::Payload { .. }) && parser.current().kind == Kind::Text {
+                text.extend_from_slice(&wire[..taken]);
+            }
+            wire = &wire[taken..];
+        }
+        String::from_utf8(text).expect("text")
     }
 
     /// What goes on of bytes that come in pieces.
@@ -342,6 +363,29 @@ mod tests {
                 prop_assert_eq!(passed(&mut down, &pieces).expect("well formed"), &bytes[..]);
                 prop_assert!(down.is_at_boundary() && down.is_between_messages());
             }
+        }
+
+        #[test]
+        fn a_token_in_fragments_goes_whatever_stands_between_them_and_however_they_are_split(
+            before in "[ -~]{0,40}",
+            lengths in prop::collection::vec(0_usize..20, 0..8),
+            size in 1_usize..40,
+        ) {
+            let text = format!("{before}{TOKEN} and more");
+            let (mut bytes, mut rest, mut opcode) = (Vec::new(), text.as_bytes(), 1);
+            for length in lengths {
+                let (piece, after) = rest.split_at(length.min(rest.len()));
+                let start = bytes.len();
+                bytes.extend(frame::frame(opcode, piece, None));
+                bytes[start] &= 0x7f;
+                bytes.extend(frame::frame(9, b"ping", None));
+                (rest, opcode) = (after, 0);
+            }
+            bytes.extend(frame::frame(opcode, rest, None));
+            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            let out = passed(&mut Down::new(Some(searches(&[TOKEN])), None), &pieces).expect("well formed");
+            prop_assert_eq!(out.len(), bytes.len());
+            prop_assert_eq!(said(&out), text.replace(TOKEN, &"*".repeat(TOKEN.len())));
         }
 
         #[test]
