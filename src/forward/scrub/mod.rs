@@ -54,7 +54,8 @@ enum Reveals {
     Bytes,
     /// Media, which are asked for in ranges, or a text.
     Either,
-    /// Anything: it is asked for as a whole.
+    /// Anything: it is asked for as a whole. So is what no table of routes knows: media come whole from there, which every player takes,
+    /// while players that ask for `bytes=0-` of everything would get a 502 in place of a text.
     Text,
 }
 
