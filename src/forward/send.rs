@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::forward::body::{RequestBody, Sent};
@@ -122,7 +122,7 @@ pub(crate) async fn within<F: Future>(limit: Duration, sent: &Sent, answer: F) -
     }
 }
 
-/// Refuses an answer whose end could be read in two ways, and a switch of protocols that nobody asked for.
+/// Refuses an answer whose end could be read in two ways, or whose body cannot be read at all, and a switch of protocols that nobody asked for.
 pub(crate) fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::BadAnswer("it switches protocols unasked"));
@@ -130,6 +130,11 @@ pub(crate) fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
     let headers = response.headers();
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return Err(Refusal::BadAnswer("it has both a Content-Length and a Transfer-Encoding"));
+    }
+    // `TE` never goes upstream, and what is coded below the headers that say so could not be looked through.
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if !headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
+        return Err(Refusal::BadAnswer("it has a transfer coding that nobody asked for"));
     }
     Ok(())
 }

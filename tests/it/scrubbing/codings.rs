@@ -1,6 +1,7 @@
 //! Content codings of servers that ignore what was asked for.
 
 use super::*;
+use crate::support::wire::Scripted;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coded_text_is_decoded_and_scrubbed_and_says_nothing_of_its_coding() {
@@ -40,4 +41,16 @@ async fn a_damaged_coding_and_a_charset_that_hides_credentials_are_502() {
     assert_eq!(rig.get("/anything").await.status, 502);
     say(&rig, Canned::of("application/json; charset=utf-16le", "{\0}\0"));
     assert_eq!(rig.get("/anything").await.status, 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_coding_other_than_chunked_is_502() {
+    let says = |coding: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        [head.as_bytes(), b"5\r\nhello\r\n0\r\n\r\n"].concat()
+    };
+    let upstream = Scripted::start(&[("/api/coded", says("gzip, chunked")), ("/api/plain", says("Chunked"))]).await;
+    let rig = upstream.rig(|_| {}).await;
+    assert_eq!(rig.get("/api/coded").await.status, 502, "what is below it would pass unseen");
+    assert_eq!(rig.get("/api/plain").await.text(), "hello");
 }
