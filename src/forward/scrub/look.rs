@@ -72,10 +72,10 @@ pub(super) fn says_nothing(content_type: Option<&HeaderValue>) -> bool {
 
 /// Whether a text is written in units of more than one byte: then nothing can be found in it.
 pub(super) fn is_wide(content_type: Option<&HeaderValue>) -> bool {
-    let Some(value) = content_type.and_then(|value| value.to_str().ok()) else { return false };
+    let Some(value) = content_type.map(|value| String::from_utf8_lossy(value.as_bytes())) else { return false };
     let Some((_, charset)) = value.split_once(';').filter(|(_, parameters)| !parameters.is_empty()) else { return false };
     let charset = charset.to_ascii_lowercase();
-    ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-2", "iso-10646"].iter().any(|wide| charset.contains(wide))
+    ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-2", "iso-10646", "unicode"].iter().any(|wide| charset.contains(wide))
 }
 
 #[cfg(test)]
@@ -132,6 +132,8 @@ mod tests {
     fn wide_characters_are_noticed() {
         let wide = |value| is_wide(Some(&HeaderValue::from_static(value)));
         assert!(wide("application/json; charset=UTF-16LE") && wide("text/xml;charset=\"utf-32\""));
+        assert!(wide("text/plain; charset=unicode"));
+        assert!(is_wide(Some(&HeaderValue::from_bytes(b"text/plain; x=\xe9; charset=utf-16").expect("a value"))));
         assert!(!wide("application/json; charset=utf-8") && !wide("application/json") && !is_wide(None));
     }
 }

@@ -17,8 +17,8 @@ mod source;
 use std::borrow::Cow;
 
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, RANGE,
+    ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 use http_body::Body as _;
@@ -115,6 +115,8 @@ impl Treatment {
             }
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // ASP.NET Core writes JSON as UTF-16 on request (`TextOutputFormatter.cs`), in which nothing is found: that would be 502.
+        headers.remove(ACCEPT_CHARSET);
         if matches!(self.holding, Holding::Urls | Holding::Addresses) {
             let scheme = if forwarding.secure { "https" } else { "http" };
             self.public_origin = forwarding.host.to_str().ok().map(|host| format!("{scheme}://{host}"));

@@ -2,12 +2,13 @@
 
 use super::*;
 
-const LINES: [(&str, &str); 5] = [
+const LINES: [(&str, &str); 6] = [
     ("range", "bytes=0-9"),
     ("if-range", "\"a\""),
     ("accept-encoding", "br"),
     ("if-none-match", "\"a\""),
     ("if-modified-since", "Sat, 22 Nov 2025 00:00:00 GMT"),
+    ("accept-charset", "utf-16"),
 ];
 
 /// Which of the lines arrived as they were.
@@ -23,7 +24,7 @@ async fn arrived(rig: &Rig, method: Method, path: &str) -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_reveal_is_asked_for_whole_plain_and_fresh_where_it_is_each_clients_own() {
-    let all = ["range", "if-range", "accept-encoding", "if-none-match", "if-modified-since"];
+    let all = ["range", "if-range", "accept-encoding", "if-none-match", "if-modified-since", "accept-charset"];
     let conditions = ["if-none-match", "if-modified-since"];
     for kind in [Kind::Emby, Kind::Jellyfin] {
         let (rig, _) = warm(Setup::new(kind)).await;
