@@ -61,6 +61,7 @@ async fn before_the_auth_nothing_but_the_opening_is_posted() {
         assert_eq!(post(&rig, &target, packets).await.status, 400, "{packets:?}");
         assert_eq!(posts(), before + 1, "the session is closed upstream, and that is all");
         assert_eq!(get(&rig, &target).await.json()["code"], 1, "{packets:?}");
+        assert!(rig.standin.control().journal().last().is_some_and(|seen| seen.method == Method::POST), "no poll gets there any more");
     }
 }
 
@@ -111,6 +112,7 @@ async fn a_poll_that_waits_ends_when_the_key_is_revoked_also_if_it_began_before_
         };
         let (ended, ()) = tokio::join!(poll, revoke);
         assert!([400, 401].contains(&ended.status.as_u16()), "{}", ended.text());
+        assert!([400, 401].contains(&post(&rig, &target, "42[\"x\"]").await.status.as_u16()), "nor does it speak");
         assert!([400, 401].contains(&get(&rig, &target).await.status.as_u16()));
     }
 }
@@ -146,6 +148,9 @@ async fn a_session_changes_to_a_websocket_and_stays_whose_it_was() {
         assert_eq!(socket.hear().await, "42[\"news\"]");
         socket.say(&auth(rig.another_key("other").expose())).await;
         assert_eq!(socket.closed().await.0, 1008);
+        rig.standin.control().clear_journal();
+        assert_eq!(get(&rig, &target).await.json()["code"], 1);
+        assert!(rig.standin.control().journal().is_empty(), "the session is over for polls too");
     }
 }
 
