@@ -141,6 +141,7 @@ async fn two_upstreams(one: Kind, two: Kind) -> (Rig, StandIn, ApiKey) {
         config.upstreams.push(other);
     });
     let rig = setup.start().await;
+    rig.sweep.watch(&second);
     let name = rig.config.upstreams[1].name.clone();
     let credential = Credential::Password(Secret::from(ALICE_PASSWORD));
     let account = rig.keep().registry.add_account(name, "alice".to_owned(), credential).unwrap();

@@ -253,6 +253,7 @@ async fn an_upstream_is_found_by_its_own_listener_whatever_the_host_says() {
         config.upstreams.push(other);
     });
     let rig = setup.start().await;
+    rig.sweep.watch(&second);
     let own = rig.app().addresses()[1];
     for host in ["anything", "127.0.0.1", "[::1]:80"] {
         let lines: [(&str, &[u8]); 2] = [("Host", host.as_bytes()), ("Connection", b"close")];

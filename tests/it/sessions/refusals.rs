@@ -140,6 +140,7 @@ async fn a_server_that_is_down_is_502_and_comes_back_by_itself() {
             assert!(answer.header("retry-after").is_some_and(|text| text.parse::<u64>().is_ok()), "{kind}");
         }
         rig.standin = StandIn::start(kind, Options { listen, ..Options::default() }).await.expect("its port is free again");
+        rig.sweep.watch(&rig.standin);
         clock.advance(Duration::from_secs(60));
         assert_eq!(rig.get(protected(kind)).await.status, 200, "{kind}");
     }
