@@ -67,7 +67,7 @@ pub struct Own {
     pub tokens: Vec<Secret<String>>,
     /// What takes their place in URLs: the media ticket, or the key where the client itself had put its key in the query. URL-safe.
     pub in_urls: Option<Secret<String>>,
-    /// What takes their place in token fields: the key, in answers to a login and the like. There, `isOldToken` is never true either.
+    /// What takes their place in the token fields of the user as its own apps read it. There, `isOldToken` is never true either.
     pub in_fields: Option<Secret<String>>,
     /// What takes the place of the upstream's own origins in absolute URLs (`https://media.example`, without a slash at the end). `None`:
     /// they stay, but for playlists and `Location`, in which they go.

@@ -91,6 +91,20 @@ async fn audiobookshelfs_answer_is_that_of_its_own_login_with_the_key_for_every_
     assert_eq!(log_in(&rig, Kind::Audiobookshelf, rig.secret()).await.json(), wanted);
 }
 
+/// Its app asks for the user at each start, and logs out where the user's own token is the one that it uses (`layouts/default.vue`): that is
+/// how it knows tokens from before 2.26.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_asks_audiobookshelf_for_its_user_is_not_told_that_its_key_is_an_old_token() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let bearer = format!("Bearer {}", rig.secret());
+    for (method, path, at) in [(Method::POST, "/api/authorize", "/user"), (Method::GET, "/api/me", "")] {
+        let answer = http::send(rig.address, method, path, &[("authorization", &bearer)], "").await;
+        let user = answer.json().pointer(at).cloned().unwrap();
+        assert_eq!((answer.status, &user["username"], &user["token"]), (StatusCode::OK, &json!("alice"), &json!("")), "{path}");
+        assert!(user["isOldToken"].is_null(), "{path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn emby_and_jellyfin_answer_with_user_session_token_and_server() {
     for kind in [Kind::Emby, Kind::Jellyfin] {

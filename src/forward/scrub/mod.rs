@@ -233,7 +233,8 @@ impl Work<'_> {
             (Holding::Urls, Proof::Key(key, carrier)) if is_media && carrier.is_query() => in_urls = Some(Secret::from(key.expose())),
             (Holding::Urls, Proof::Ticket(shown, _)) => in_urls = Some(Secret::from(shown.expose())),
             (Holding::Urls, _) => in_urls = ticket(permit).map(|ticket| Secret::from(ticket.expose())),
-            (Holding::Tokens, Proof::Key(key, _)) => in_fields = Some(Secret::from(key.expose())),
+            // Not the key: the server's app takes it for a token from before 2.26, and logs out.
+            (Holding::Tokens, _) => in_fields = Some(Secret::from("")),
             _ => {}
         }
         Own { tokens, in_urls, in_fields, public_origin }

@@ -12,7 +12,7 @@ pub enum Holding {
     Nothing,
     /// URLs that need a credential to work.
     Urls,
-    /// A user object whose token fields clients read.
+    /// A user object whose token fields clients judge their login by.
     Tokens,
     /// The server's own addresses, which apps remember and would connect to, past the gateway.
     Addresses,
@@ -22,7 +22,8 @@ pub enum Holding {
 const NEGOTIATION: &[&str] = &["/Items/{id}/PlaybackInfo", "/LiveStreams/Open", "/LiveStreams/MediaInfo"];
 /// `SystemInfoDto.cs`, `PublicSystemInfo.cs`; Emby's have `LocalAddresses`, `RemoteAddresses` and `WanAddress` as well.
 const ADDRESSES: &[&str] = &["/System/Info", "/System/Info/Public"];
-/// The user as its own apps read it (`User.toOldJSONForBrowser`).
+/// The user as its own apps read it (`User.toOldJSONForBrowser`): on `isOldToken`, and on a `token` that is the one in use, they log out
+/// (audiobookshelf-app, `layouts/default.vue`).
 const USER: &[&str] = &["/api/authorize", "/api/me"];
 
 fn is_any(path: &Path<'_>, base_paths: &[&str], patterns: &[&str]) -> bool {
