@@ -15,6 +15,7 @@ use crate::keys::index::{KeyIndex, Verified};
 use crate::keys::{ApiKey, KeyHasher};
 use crate::registry::Registry;
 use crate::server::Server;
+use crate::server::activation::Activated;
 use crate::server::listener::{BindError, Listener};
 use crate::server::tls::Acceptor;
 use crate::store::seal::MasterKeyText;
@@ -134,14 +135,28 @@ impl App {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(config: &Config, settings: Settings, keep: Keep, certificate: Option<Arc<CertifiedKey>>) -> Result<Self, StartError> {
+        Self::start_with(config, settings, keep, certificate, &mut Activated::default())
+    }
+
+    /// The same, with sockets that systemd handed over. Those that no listener names are left in `activated`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start_with(
+        config: &Config,
+        settings: Settings,
+        keep: Keep,
+        certificate: Option<Arc<CertifiedKey>>,
+        activated: &mut Activated,
+    ) -> Result<Self, StartError> {
         let tls = certificate.map(Acceptor::new).transpose()?.map(Arc::new);
         let gateway = Gateway::new(keep.known(), settings);
         keep.handouts.start();
-        let server = Server::start(listeners(config, tls.as_ref()), Arc::clone(&gateway), config.server.threads)?;
+        let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
         Ok(Self { keep, gateway, server })
     }
 
-    /// Where it listens, in the order of [`listeners`].
+    /// Where it listens, in the order of [`listeners`]; a name of systemd's may stand for several.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.server.addresses
     }
@@ -149,8 +164,10 @@ impl App {
 
 /// All listeners of a configuration: the common ones, those of each upstream in order, the plain ones.
 pub fn listeners(config: &Config, tls: Option<&Arc<Acceptor>>) -> Vec<Listener> {
-    let common = config.server.listen.iter().map(|&address| (address, None));
-    let own = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|&address| (address, Some(upstream.name.clone()))));
-    let plain = config.server.listen_plain.iter().map(|&address| Listener { address, upstream: None, tls: None });
-    common.chain(own).map(|(address, upstream)| Listener { address, upstream, tls: tls.cloned() }).chain(plain).collect()
+    let allow_plaintext = config.server.allow_plaintext;
+    let common = config.server.listen.iter().map(|listen| (listen, None));
+    let own = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|listen| (listen, Some(upstream.name.clone()))));
+    let plain = config.server.listen_plain.iter().map(|listen| (listen, None, None));
+    let all = common.chain(own).map(|(listen, upstream)| (listen, upstream, tls.cloned())).chain(plain);
+    all.map(|(listen, upstream, tls)| Listener { listen: listen.clone(), upstream, tls, allow_plaintext }).collect()
 }

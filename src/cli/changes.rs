@@ -5,11 +5,16 @@ use crate::config::{Config, UpstreamConfig};
 /// Settings that differ and that a running gateway cannot take over, by their names in the file.
 pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let own = |config: &Config| {
-        config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|at| (upstream.name.clone(), *at))).collect::<Vec<_>>()
+        config
+            .upstreams
+            .iter()
+            .flat_map(|upstream| upstream.listen.iter().map(|at| (upstream.name.clone(), at.clone())))
+            .collect::<Vec<_>>()
     };
     let differs = [
         ("server.listen", before.server.listen != after.server.listen),
         ("server.listen_plain", before.server.listen_plain != after.server.listen_plain),
+        ("server.allow_plaintext", before.server.allow_plaintext != after.server.allow_plaintext),
         ("upstream.listen", own(before) != own(after)),
         ("server.tls", before.server.tls != after.server.tls),
         ("server.threads", before.server.threads != after.server.threads),

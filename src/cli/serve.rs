@@ -23,6 +23,7 @@ use crate::config::problem::Warning;
 use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::gateway::routing::{self, Settings};
+use crate::server::activation::Activated;
 use crate::upstream::call::CallError;
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
@@ -57,6 +58,8 @@ fn kind(text: &str) -> Result<Kind, String> {
 /// [`Failure`], before it listens.
 pub fn run(args: &ServeArgs, global: &Global) -> Result<(), Failure> {
     process::harden();
+    // Before there are threads: it changes the environment.
+    let activated = Activated::of_process();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start a runtime: {error}")))?;
     runtime.block_on(async {
@@ -68,7 +71,7 @@ pub fn run(args: &ServeArgs, global: &Global) -> Result<(), Failure> {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        Daemon::start(config)?.run().await
+        Daemon::start(config, activated)?.run().await
     })
 }
 
@@ -122,7 +125,7 @@ impl Background {
 }
 
 impl Daemon {
-    fn start(mut config: Config) -> Result<Self, Failure> {
+    fn start(mut config: Config, mut activated: Activated) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
         let certificate = config.server.tls.as_ref().map(config::tls::load).transpose();
         let certificate = certificate.map_err(|error| Failure::usage(error.to_string()))?.map(Arc::new);
@@ -143,7 +146,10 @@ impl Daemon {
             Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current()).map_err(|error| failed(&error))?;
         // The socket first: it is refused where another keygate answers, before any port is taken.
         let socket = AdminSocket::bind(&config.admin.socket, SocketAccess::Group).map_err(|error| failed(&error))?;
-        let app = App::start(&config, settings, keep, certificate).map_err(|error| failed(&error))?;
+        let app = App::start_with(&config, settings, keep, certificate, &mut activated).map_err(|error| failed(&error))?;
+        for name in activated.names() {
+            tracing::warn!("systemd has handed over the socket {name}, but no listener is \"systemd:{name}\": nothing answers there");
+        }
         let admin = Admin::new(
             Arc::clone(&app.keep.registry),
             Arc::clone(&app.keep.sessions),
@@ -192,11 +198,8 @@ impl Daemon {
 }
 
 fn announce(config: &Config, app: &App) {
-    let plain = config.server.listen_plain.len();
-    let listeners = app::listeners(config, None);
-    for (place, (listener, address)) in listeners.iter().zip(app.addresses()).enumerate() {
-        let is_tls = config.server.tls.is_some() && place + plain < listeners.len();
-        let scheme = if is_tls { "https" } else { "http" };
+    for (listener, address) in app.server.listeners.iter().zip(app.addresses()) {
+        let scheme = if listener.tls.is_some() { "https" } else { "http" };
         let upstream = listener.upstream.as_ref().map_or("by host name", UpstreamName::as_str);
         tracing::info!(url = %format_args!("{scheme}://{address}"), upstream, "listening");
     }

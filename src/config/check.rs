@@ -1,6 +1,5 @@
 //! From the shape of the file to a [`Config`] in which every value is usable. Nothing here stops at the first problem.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
@@ -13,10 +12,11 @@ use tracing_subscriber::EnvFilter;
 use crate::clock::{Clock, SystemClock};
 use crate::config::environment::{DefaultPaths, Environment};
 use crate::config::file::{AdminSection, File, LimitsSection, LogSection, ServerSection, StoreSection, TlsSection};
+use crate::config::listen::{self, Listen, Listened};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::source::{SecretSource, check_mode};
 use crate::config::value::{Field, OneOf, Placed, Size, Strings};
-use crate::config::{Admin, Config, Limits, Log, LogFormat, Outside, Server, Store, TlsFiles, is_public, tls, upstream};
+use crate::config::{Admin, Config, Limits, Log, LogFormat, Outside, Server, Store, TlsFiles, tls, upstream};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -42,20 +42,20 @@ impl Checker<'_> {
         let tls = self.tls(&file.tls);
         let allow_plaintext = file.server.allow_plaintext.as_ref().is_some_and(|allow| allow.value);
         let plain_listeners =
-            file.server.listen_plain.as_ref().map(|listen| self.addresses("server.listen_plain", &listen.value)).unwrap_or_default();
+            file.server.listen_plain.as_ref().map(|listen| self.listens("server.listen_plain", &listen.value)).unwrap_or_default();
         let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
-        server.listen_plain = plain_listeners.iter().map(|listener| listener.value).collect();
+        server.listen_plain = plain_listeners.iter().map(|listener| listener.value.clone()).collect();
         listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
         // What the file says of TLS counts, not whether the files are good: one mistake, one message. Empty is not set.
         let named = |field: &Field<String>| field.as_ref().is_some_and(|field| !field.value.is_empty());
         let plain = !named(&file.tls.cert_file) && !named(&file.tls.key_file);
         let listeners: Vec<_> = listeners
             .into_iter()
-            .map(|listener| (listener, plain))
-            .chain(plain_listeners.into_iter().map(|listener| (listener, true)))
+            .map(|listen| Listened { listen, is_plain: plain })
+            .chain(plain_listeners.into_iter().map(|listen| Listened { listen, is_plain: true }))
             .collect();
-        self.listeners(&listeners, allow_plaintext);
-        self.circles(&upstreams, &listeners);
+        self.check_listeners(&listeners, allow_plaintext);
+        self.check_circles(&upstreams, &listeners);
         Config {
             file: path.map(Path::to_owned),
             server,
@@ -67,10 +67,10 @@ impl Checker<'_> {
         }
     }
 
-    fn server(&mut self, section: ServerSection, tls: Option<TlsFiles>, default_listen: bool) -> (Server, Vec<Placed<SocketAddr>>) {
+    fn server(&mut self, section: ServerSection, tls: Option<TlsFiles>, default_listen: bool) -> (Server, Vec<Placed<Listen>>) {
         let listeners = match &section.listen {
-            Some(listen) => self.addresses("server.listen", &listen.value),
-            None if default_listen => vec![Placed { value: DEFAULT_LISTEN, place: Place::Nowhere }],
+            Some(listen) => self.listens("server.listen", &listen.value),
+            None if default_listen => vec![listen::by_default(DEFAULT_LISTEN)],
             None => Vec::new(),
         };
         if let (Some(listen), true, true) = (&section.listen, default_listen, listeners.is_empty())
@@ -84,65 +84,15 @@ impl Checker<'_> {
             threads => threads,
         };
         let server = Server {
-            listen: listeners.iter().map(|listener| listener.value).collect(),
+            listen: listeners.iter().map(|listener| listener.value.clone()).collect(),
             listen_plain: Vec::new(),
+            allow_plaintext: section.allow_plaintext.is_some_and(|allow| allow.value),
             tls,
             trusted_proxies: self.networks(section.trusted_proxies),
             threads,
             drain_timeout: self.duration("server.drain_timeout", &section.drain_timeout, 30_000, 0..=3_600_000),
         };
         (server, listeners)
-    }
-
-    /// Each string as an address to listen on.
-    pub(crate) fn addresses(&mut self, field: &str, strings: &Strings) -> Vec<Placed<SocketAddr>> {
-        let mut addresses = Vec::new();
-        for Placed { value: text, place } in &strings.0 {
-            match text.parse() {
-                Ok(value) => addresses.push(Placed { value, place: place.clone() }),
-                Err(_) => {
-                    let problem = Problem::new(place, format!("{field} is not an address")).label("expected an IP address and a port");
-                    self.report.problem(problem.help(address_help(text)));
-                }
-            }
-        }
-        addresses
-    }
-
-    /// Each address with whether it speaks plain HTTP.
-    fn listeners(&mut self, listeners: &[(Placed<SocketAddr>, bool)], allow_plaintext: bool) {
-        let mut seen: HashMap<SocketAddr, ()> = HashMap::new();
-        for (Placed { value: address, place }, plain) in listeners {
-            if address.port() != 0 && seen.insert(*address, ()).is_some() {
-                let problem = Problem::new(place, format!("the address {address} is listened on twice")).label("second time");
-                self.report.problem(
-                    problem.help("an address leads either to all upstreams by host name (server.listen) or to one (upstream.listen)"),
-                );
-            }
-            if *plain && !allow_plaintext && is_public(address.ip()) {
-                let problem = Problem::new(place, format!("{address} is reachable from other machines, and speaks no TLS"));
-                self.report.problem(problem.label("keys would travel in clear text").help(format!(
-                    "set cert_file and key_file in [server.tls]; or listen on 127.0.0.1:{}; or, behind a TLS proxy or in a network that you trust, allow_plaintext = true in [server]",
-                    address.port()
-                )));
-            }
-        }
-    }
-
-    /// An upstream that is keygate itself would send each request round for ever.
-    fn circles(&mut self, upstreams: &[upstream::Checked], listeners: &[(Placed<SocketAddr>, bool)]) {
-        for upstream in upstreams {
-            let host = if upstream.config.host == "localhost" { "127.0.0.1" } else { &upstream.config.host };
-            let Ok(address) = host.parse().map(|ip| SocketAddr::new(ip, upstream.config.port)) else { continue };
-            let circle = |listener: &Placed<SocketAddr>| {
-                let own = listener.value.ip();
-                listener.value.port() == address.port() && (own == address.ip() || (own.is_unspecified() && address.ip().is_loopback()))
-            };
-            if listeners.iter().any(|(listener, _)| circle(listener)) {
-                let problem = Problem::new(&upstream.url_place, format!("upstream.url leads to keygate itself ({address} is listened on)"));
-                self.report.problem(problem.help("write the address of the media server, or let keygate listen on another port"));
-            }
-        }
     }
 
     fn networks(&mut self, field: Field<Strings>) -> Vec<IpNet> {
@@ -344,18 +294,4 @@ fn show_millis(millis: u64) -> String {
         m if m % 1000 == 0 => format!("{}s", m / 1000),
         m => format!("{m}ms"),
     }
-}
-
-fn address_help(text: &str) -> String {
-    let port = text.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse::<u16>().ok()).unwrap_or(8443);
-    if text.starts_with("localhost") {
-        return format!("write \"127.0.0.1:{port}\"");
-    }
-    if text.parse::<std::net::Ipv4Addr>().is_ok() {
-        return format!("add a port: \"{text}:8443\"");
-    }
-    if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        return format!("write brackets and a port: \"[{text}]:8443\"");
-    }
-    format!("write \"127.0.0.1:{port}\" for this machine alone, \"[::]:{port}\" for all addresses")
 }

@@ -6,6 +6,7 @@
 mod check;
 mod environment;
 mod file;
+mod listen;
 mod load;
 pub mod problem;
 mod redact;
@@ -18,12 +19,13 @@ mod trust;
 mod upstream;
 mod value;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::config::listen::{Listen, NotListen, descriptor_names};
 pub use crate::config::load::Outside;
 use crate::config::source::SecretSource;
 use crate::upstream::client::Timeouts;
@@ -53,9 +55,11 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Addresses that serve every upstream by host name.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Addresses that do the same in plain HTTP, certificate or not: for programs on this machine.
-    pub listen_plain: Vec<SocketAddr>,
+    pub listen_plain: Vec<Listen>,
+    /// Whether keys may travel in clear text on addresses that other machines can reach.
+    pub allow_plaintext: bool,
     /// A static certificate; all listeners but the plain ones speak TLS when it is there.
     pub tls: Option<TlsFiles>,
     /// Peers whose `X-Forwarded-For` is believed, from the right.
@@ -148,7 +152,7 @@ pub struct UpstreamConfig {
     /// Public host names that lead here, lower case, without port. Empty: every host (a single upstream, or one with `listen`).
     pub hosts: Vec<String>,
     /// Addresses that lead to this upstream whatever the host name.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// `/prefix` of the upstream or empty.
     pub base_path: String,
     /// Limits.

@@ -1,7 +1,6 @@
 //! The checks of `[[upstream]]`.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 
 use http::uri::Authority;
 
@@ -9,14 +8,14 @@ use crate::config::check::Checker;
 use crate::config::file::UpstreamSection;
 use crate::config::problem::{Place, Problem};
 use crate::config::value::{Field, Placed, Sessions, Strings};
-use crate::config::{Access, UpstreamConfig, trust};
+use crate::config::{Access, Listen, UpstreamConfig, trust};
 use crate::upstream::client::Timeouts;
 use crate::upstream::{Kind, UpstreamName};
 
 /// An upstream, and where its addresses were written.
 pub(crate) struct Checked {
     pub(crate) config: UpstreamConfig,
-    pub(crate) listeners: Vec<Placed<SocketAddr>>,
+    pub(crate) listeners: Vec<Placed<Listen>>,
     pub(crate) url_place: Place,
 }
 
@@ -70,7 +69,7 @@ fn one(checker: &mut Checker<'_>, section: UpstreamSection, place: &Place) -> Ch
     };
     let tls = trust::check(checker, &section, address.as_ref().map(|address| address.is_tls));
     let Address { host, port, .. } = address.unwrap_or_default();
-    let listeners = section.listen.as_ref().map(|listen| checker.addresses("upstream.listen", &listen.value)).unwrap_or_default();
+    let listeners = section.listen.as_ref().map(|listen| checker.listens("upstream.listen", &listen.value)).unwrap_or_default();
     let sessions = section.sessions.as_ref().map_or_else(|| default_sessions(kind), |field| field.value.0);
     let images = if kind == Kind::Emby { Access::Refuse } else { Access::Pass };
     let config = UpstreamConfig {
@@ -80,7 +79,7 @@ fn one(checker: &mut Checker<'_>, section: UpstreamSection, place: &Place) -> Ch
         port,
         tls,
         hosts: section.hosts.as_ref().map(|hosts| host_names(checker, &hosts.value)).unwrap_or_default(),
-        listen: listeners.iter().map(|listener| listener.value).collect(),
+        listen: listeners.iter().map(|listener| listener.value.clone()).collect(),
         base_path: section.base_path.as_ref().map(|path| base_path(checker, path)).unwrap_or_default(),
         timeouts: timeouts(checker, &section, kind),
         session_per_key: sessions == Sessions::Key,

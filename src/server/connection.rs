@@ -309,6 +309,14 @@ async fn answer(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) 
     Ok(response)
 }
 
+/// How long a client that connected just before a stop may take to send its first request: nobody who was accepted is turned away.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+#[expect(clippy::disallowed_methods, reason = "measures the same monotonic time as the timer that is set with it")]
+fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// How a connection ended.
 enum Ended<E> {
     Itself(Result<(), E>),
@@ -323,7 +331,7 @@ where
     E: std::fmt::Display,
 {
     let mut timer = std::pin::pin!(sleep(guard.look_every));
-    let mut has_stopped = false;
+    let (mut has_stopped, mut is_last_chance) = (false, false);
     let ended = poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
@@ -334,11 +342,21 @@ where
                 return Poll::Ready(Ended::Cut);
             }
             if !has_stopped && farewell.has_come(cx) {
-                has_stopped = true;
-                shut_down(connection.as_mut());
-                continue;
+                // hyper would close a connection at once whose first request is on its way.
+                if guard.is_unused() && !is_last_chance {
+                    is_last_chance = true;
+                    timer.as_mut().reset(now() + FIRST_REQUEST);
+                }
+                if !guard.is_unused() || timer.is_elapsed() {
+                    has_stopped = true;
+                    shut_down(connection.as_mut());
+                    continue;
+                }
             }
             ready!(timer.as_mut().poll(cx));
+            if is_last_chance && !has_stopped {
+                continue;
+            }
             if guard.has_lost_patience(timer.deadline()) {
                 return Poll::Ready(Ended::Patience);
             }

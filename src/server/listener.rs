@@ -6,37 +6,35 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::{Listen, is_public};
+use crate::server::activation::{Activated, ActivationError};
 use crate::server::tls::Acceptor;
 use crate::upstream::UpstreamName;
 
 const BACKLOG: i32 = 4096;
 
-/// An address to listen on, and what it means.
+/// A place to listen on, and what it means.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Where; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// Where.
+    pub listen: Listen,
     /// The upstream to which everything here goes, whatever the host name; `None`: by host name.
     pub upstream: Option<UpstreamName>,
     /// TLS, if any.
     pub tls: Option<Arc<Acceptor>>,
+    /// Whether it may speak plain HTTP to other machines.
+    pub allow_plaintext: bool,
 }
 
-/// One core's socket for a listener.
+/// One socket of a listener.
 #[derive(Debug)]
 pub struct Bound {
     /// Where it really listens.
     pub address: SocketAddr,
     /// What it means.
     pub listener: Listener,
-    socket: TcpListener,
-}
-
-impl Bound {
-    /// Registers the socket with the running runtime.
-    pub(crate) fn into_tokio(self) -> io::Result<(tokio::net::TcpListener, Listener)> {
-        Ok((tokio::net::TcpListener::from_std(self.socket)?, self.listener))
-    }
+    /// A descriptor for each core.
+    pub(crate) sockets: Vec<TcpListener>,
 }
 
 /// Why keygate cannot listen.
@@ -63,6 +61,27 @@ pub enum BindError {
     #[error("cannot listen on {address}: this machine has no such address (ip address shows those it has; \"[::]\" stands for all)")]
     NotHere {
         /// Address.
+        address: SocketAddr,
+    },
+    /// A socket of systemd's.
+    #[error("cannot listen on {listen}: {source}")]
+    Activation {
+        /// Which.
+        listen: Listen,
+        /// Cause.
+        source: ActivationError,
+    },
+    /// A socket of systemd's that other machines reach, without TLS. Addresses of the configuration are judged there.
+    #[error(
+        "cannot listen on {listen}: systemd listens on {address}, which is reachable from other machines, and there is no TLS: keys would travel in clear \
+         text. Set cert_file and key_file in [server.tls]; or write ListenStream=127.0.0.1:{} into the socket unit; or, behind a TLS proxy or in a network \
+         that you trust, allow_plaintext = true in [server]",
+        address.port()
+    )]
+    Plaintext {
+        /// Which.
+        listen: Listen,
+        /// Where it listens.
         address: SocketAddr,
     },
     /// Anything else.
@@ -92,24 +111,48 @@ impl BindError {
     }
 }
 
-/// Binds one socket per core.
+/// Opens every listener, or takes what systemd holds open; of each, one descriptor per core.
 ///
 /// # Errors
 /// [`BindError`].
-pub fn bind(listener: &Listener, cores: usize) -> Result<Vec<Bound>, BindError> {
-    let failed = |source| BindError::from_io(listener.address, source);
-    if listener.address.port() != 0 {
-        // Sockets that share a port would quietly share it with a stranger that does so too; a first one that does not, notices.
-        drop(open(listener.address, false).map_err(failed)?);
+pub fn bind(listeners: Vec<Listener>, activated: &mut Activated, cores: usize) -> Result<Vec<Bound>, BindError> {
+    for address in listeners.iter().filter_map(|listener| listener.listen.address()).filter(|address| address.port() != 0) {
+        // Sockets that share a port would quietly share it with a stranger that does so too; a first one that does not, notices. All of
+        // these come before the first that stays: keygate's own "[::]:443" must not be in the way of its "192.0.2.1:443".
+        drop(open(address, false).map_err(|source| BindError::from_io(address, source))?);
     }
-    let mut address = listener.address;
-    let mut bound = Vec::with_capacity(cores);
+    let mut all = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        match listener.listen.clone() {
+            Listen::Address(address) => all.push(bind_address(listener, address, cores)?),
+            Listen::Systemd(name) => take_over(&listener, &name, activated, cores, &mut all)?,
+        }
+    }
+    Ok(all)
+}
+
+fn bind_address(listener: Listener, asked: SocketAddr, cores: usize) -> Result<Bound, BindError> {
+    let failed = |source| BindError::from_io(asked, source);
+    let (mut address, mut sockets) = (asked, Vec::with_capacity(cores));
     for _ in 0..cores {
         let socket = open(address, true).map_err(failed)?;
         address = socket.local_addr().map_err(failed)?;
-        bound.push(Bound { address, listener: listener.clone(), socket });
+        sockets.push(socket);
     }
-    Ok(bound)
+    Ok(Bound { address, listener, sockets })
+}
+
+fn take_over(listener: &Listener, name: &str, activated: &mut Activated, cores: usize, all: &mut Vec<Bound>) -> Result<(), BindError> {
+    let failed = |source| BindError::Activation { listen: listener.listen.clone(), source };
+    for socket in activated.take(name).map_err(failed)? {
+        let shared = |socket: &TcpListener| Ok((socket.local_addr()?, (0..cores).map(|_| socket.try_clone()).collect::<io::Result<_>>()?));
+        let (address, sockets): (SocketAddr, _) = shared(&socket).map_err(|source| failed(ActivationError::NotTcp { source }))?;
+        if listener.tls.is_none() && !listener.allow_plaintext && is_public(address.ip()) {
+            return Err(BindError::Plaintext { listen: listener.listen.clone(), address });
+        }
+        all.push(Bound { address, listener: listener.clone(), sockets });
+    }
+    Ok(())
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
@@ -133,28 +176,44 @@ mod tests {
     use super::*;
 
     fn on(address: SocketAddr) -> Listener {
-        Listener { address, upstream: None, tls: None }
+        Listener { listen: Listen::Address(address), upstream: None, tls: None, allow_plaintext: false }
+    }
+
+    fn bind_all(addresses: &[SocketAddr], cores: usize) -> Result<Vec<Bound>, BindError> {
+        bind(addresses.iter().copied().map(on).collect(), &mut Activated::default(), cores)
     }
 
     #[test]
     fn all_cores_share_the_port_that_the_system_chose() {
-        let bound = bind(&on("127.0.0.1:0".parse().expect("address")), 3).expect("bound");
-        let first = bound[0].address;
-        assert_ne!(first.port(), 0);
-        assert!(bound.iter().all(|bound| bound.address == first));
+        let bound = bind_all(&["127.0.0.1:0".parse().expect("address")], 3).expect("bound");
+        assert_ne!(bound[0].address.port(), 0);
+        assert_eq!(bound[0].sockets.len(), 3);
+        assert!(bound[0].sockets.iter().all(|socket| socket.local_addr().expect("address") == bound[0].address));
     }
 
     #[test]
     fn a_taken_port_is_noticed_although_sockets_are_shared() {
         let other = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = other.local_addr().expect("address");
-        let error = bind(&on(address), 2).expect_err("taken").to_string();
-        assert!(error.contains("in use by another program") && error.contains(&address.to_string()), "{error}");
+        let error = bind_all(&[address], 2).expect_err("taken").to_string();
+        assert!(error.contains("in use by") && error.contains(&address.to_string()), "{error}");
     }
 
     #[test]
     fn an_address_of_another_machine_is_named_as_such() {
-        let error = bind(&on("192.0.2.1:8443".parse().expect("address")), 1).expect_err("not here").to_string();
+        let error = bind_all(&["192.0.2.1:8443".parse().expect("address")], 1).expect_err("not here").to_string();
         assert!(error.contains("no such address"), "{error}");
+    }
+
+    #[test]
+    fn every_address_of_both_families_and_one_of_them_may_be_written_together() {
+        let port = TcpListener::bind("[::]:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let on = |ip: &str| SocketAddr::new(ip.parse().expect("address"), port);
+        for addresses in
+            [[on("::"), on("0.0.0.0")], [on("0.0.0.0"), on("::")], [on("::"), on("127.0.0.1")], [on("127.0.0.1"), on("0.0.0.0")]]
+        {
+            let bound = bind_all(&addresses, 2).unwrap_or_else(|error| panic!("{addresses:?}: {error}"));
+            assert!(bound.iter().map(|bound| bound.address).eq(addresses));
+        }
     }
 }

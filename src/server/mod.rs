@@ -2,6 +2,7 @@
 //! and its own pool of upstream connections. Nothing on the request path is shared but what is read only.
 
 pub mod accept;
+pub mod activation;
 pub mod connection;
 pub mod drain;
 pub mod listener;
@@ -10,15 +11,16 @@ mod stream;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::gateway::{Gateway, Worker};
+use crate::server::activation::Activated;
 use crate::server::drain::{Stop, Tasks};
-use crate::server::listener::Bound;
+use crate::server::listener::{BindError, Listener};
 use crate::upstream::client::Pool;
 
 /// How often a core closes idle upstream connections.
@@ -33,27 +35,27 @@ pub struct Server {
     threads: Vec<std::thread::JoinHandle<()>>,
     /// Where it listens, in the order of the configuration: the ports are known now where 0 was asked for.
     pub addresses: Vec<SocketAddr>,
+    /// What each of these addresses means.
+    pub listeners: Vec<Listener>,
     stop: Stop,
 }
 
 impl Server {
-    /// Binds every address and starts `threads` cores.
+    /// Binds every address, takes over what systemd holds, and starts `threads` cores.
     ///
     /// # Errors
     /// When an address cannot be bound or a thread cannot be started; nothing runs then.
-    pub fn start(listeners: Vec<listener::Listener>, gateway: Arc<Gateway>, threads: usize) -> Result<Self, listener::BindError> {
+    pub fn start(listeners: Vec<Listener>, activated: &mut Activated, gateway: Arc<Gateway>, threads: usize) -> Result<Self, BindError> {
         let threads = threads.max(1);
-        let mut per_core: Vec<Vec<Bound>> = (0..threads).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for listener in listeners {
-            let bound = listener::bind(&listener, threads)?;
-            addresses.push(bound.first().map_or(listener.address, |bound| bound.address));
-            for (core, bound) in per_core.iter_mut().zip(bound) {
-                core.push(bound);
+        let mut per_core: Vec<Vec<(TcpListener, Listener)>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut server = Self { threads: Vec::new(), addresses: Vec::new(), listeners: Vec::new(), stop: Stop::new() };
+        for bound in listener::bind(listeners, activated, threads)? {
+            for (core, socket) in per_core.iter_mut().zip(bound.sockets) {
+                core.push((socket, bound.listener.clone()));
             }
+            server.addresses.push(bound.address);
+            server.listeners.push(bound.listener);
         }
-        let stop = Stop::new();
-        let mut server = Self { threads: Vec::new(), addresses, stop };
         for (number, bound) in per_core.into_iter().enumerate() {
             let (gateway, stop) = (Arc::clone(&gateway), server.stop.clone());
             let spawned = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || run_core(bound, gateway, stop));
@@ -61,7 +63,7 @@ impl Server {
                 Ok(thread) => server.threads.push(thread),
                 Err(source) => {
                     server.stop.finish();
-                    return Err(listener::BindError::Thread { source });
+                    return Err(BindError::Thread { source });
                 }
             }
         }
@@ -91,7 +93,7 @@ impl Server {
     }
 }
 
-fn run_core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) {
+fn run_core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -106,14 +108,14 @@ fn run_core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) {
     });
 }
 
-async fn core(listeners: Vec<Bound>, gateway: Arc<Gateway>, stop: Stop) -> io::Result<()> {
+async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop) -> io::Result<()> {
     let tasks = Tasks::new(stop.clone());
     let pool = Pool::new(tasks.clone(), Arc::clone(gateway.clock()));
     let worker = Worker::new(gateway, std::rc::Rc::clone(&pool), tasks.clone());
     let reviewing = std::rc::Rc::clone(&worker);
-    for bound in listeners {
-        let listener = bound.into_tokio()?;
-        tasks.spawn_local(accept::run(listener, std::rc::Rc::clone(&worker)));
+    for (socket, listener) in listeners {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        tasks.spawn_local(accept::run((socket, listener), std::rc::Rc::clone(&worker)));
     }
     let reaper = async {
         loop {

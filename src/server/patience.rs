@@ -78,6 +78,11 @@ impl Guard {
         is_cut
     }
 
+    /// Whether no request has come yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.peer.begun.get() == 0
+    }
+
     fn state(&self) -> State {
         let (read, written) = (self.moved.read.load(Ordering::Relaxed), self.moved.written.load(Ordering::Relaxed));
         State { read, written, begun: self.peer.begun.get(), running: self.peer.running.get() > 0 }

@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod activation;
 mod admin;
 mod architecture;
 mod carriers;

@@ -62,6 +62,21 @@ async fn a_stop_finishes_what_runs_and_closes_what_idles_and_sockets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_connected_before_the_stop_may_still_ask_once() {
+    let (_standin, mut home, key) = running("3s").await;
+    let mut fresh = Wire::plain(home.address).await;
+    // It is accepted: another one on each core was answered after it.
+    for _ in 0..20 {
+        assert_eq!(home.status("/System/Info", &key).await, 200);
+    }
+    home.signal("TERM");
+    home.logged("stopping").await;
+    fresh.write(format!("GET /System/Info HTTP/1.1\r\nHost: localhost\r\nX-Emby-Token: {key}\r\n\r\n")).await;
+    assert!(fresh.head().await.starts_with("HTTP/1.1 200"));
+    assert_eq!(home.ended().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_everything_at_once() {
     // Without it, this test would take an hour.
     let (_standin, mut home, key) = running("1h").await;

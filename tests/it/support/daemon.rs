@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -171,9 +172,34 @@ impl Home {
 
     /// Starts a daemon without waiting for it.
     pub(crate) fn spawn(&mut self, mut command: Command) {
+        command.stdin(Stdio::null());
+        self.spawn_with_input(command);
+    }
+
+    /// [`Home::spawn`] with the socket units of systemd in front: this socket under these names, `:` between them.
+    pub(crate) fn spawn_activated(&mut self, socket: &impl AsFd, names: &str) {
+        let mut command = Command::new("sh");
+        // The process that systemd means is the one that the shell becomes.
+        let count = names.split(':').count();
+        let places: String = (3..3 + count).fold(String::new(), |mut places, place| {
+            let _ = write!(places, " {place}<&0");
+            places
+        });
+        command.args([
+            "-c",
+            &format!("exec{places} </dev/null; LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" serve"),
+            env!("CARGO_BIN_EXE_keygate"),
+        ]);
+        command.env("KEYGATE_CONFIG", self.config()).env_remove("KEYGATE_SOCKET").env_remove("NOTIFY_SOCKET").env("LISTEN_FDNAMES", names);
+        command.current_dir(self.folder.path()).stderr(Stdio::piped());
+        command.stdin(socket.as_fd().try_clone_to_owned().expect("a descriptor"));
+        self.spawn_with_input(command);
+    }
+
+    fn spawn_with_input(&mut self, mut command: Command) {
         assert!(self.daemon.is_none(), "one runs already");
         self.log.lock().expect("no panic").clear();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program");
+        let mut child = command.stdout(Stdio::null()).spawn().expect("the program");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (log, sweep) = (Arc::clone(&self.log), Arc::clone(&self.sweep));
         self.readers.push(std::thread::spawn(move || {
