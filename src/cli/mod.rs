@@ -20,6 +20,7 @@ mod signals;
 mod store;
 mod time;
 mod timekeeping;
+mod watchdog;
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use sd_notify::NotifyState;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +16,7 @@ use crate::app::{self, App, Keep};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::online::{self, Judged};
 use crate::cli::signals::{Asked, Signals};
-use crate::cli::{Global, open, process, timekeeping};
+use crate::cli::{Global, open, process, timekeeping, watchdog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::problem::Warning;
 use crate::config::{self, Config};
@@ -174,14 +173,16 @@ impl Daemon {
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
         let registry = Arc::clone(&app.keep.registry);
         tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
-        tasks.spawn(watchdog(stop.clone()));
+        // Until the last connection has ended: a stop that hangs is for the watchdog too.
+        let over = CancellationToken::new();
+        tasks.spawn(watchdog::watch(app.server.pulses(), over.clone()));
         announce(&config, &app);
-        notify(&[NotifyState::Ready]);
+        watchdog::ready();
         while matches!(signals.next().await, Asked::Reload) {
             reload_by_signal(&admin).await;
         }
         tracing::info!(drain_s = config.server.drain_timeout.as_secs(), "stopping: running requests may finish");
-        notify(&[NotifyState::Stopping]);
+        watchdog::stopping(config.server.drain_timeout);
         stop.cancel();
         let (server, drain) = (app.server, config.server.drain_timeout);
         // Joining threads blocks; a second signal does not wait for the drain.
@@ -191,6 +192,7 @@ impl Daemon {
             _ = draining => {}
             _ = signals.next_stop() => hard.finish(),
         }
+        over.cancel();
         tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
         Ok(())
@@ -205,23 +207,6 @@ fn announce(config: &Config, app: &App) {
     }
     let accounts = app.keep.sessions.accounts().len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), accounts, socket = %config.admin.socket.display(), "ready");
-}
-
-/// Tells systemd; without systemd there is nobody to tell, which is no error.
-fn notify(states: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
-}
-
-/// Tells systemd that the control runtime still turns, at half of the time that it allows.
-async fn watchdog(stop: CancellationToken) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    loop {
-        notify(&[NotifyState::Watchdog]);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(limit / 2) => {}
-        }
-    }
 }
 
 /// Writes again what a failed commit left behind.
@@ -257,11 +242,11 @@ async fn look_at(upstream: Arc<Upstream>, stop: CancellationToken) {
 }
 
 async fn reload_by_signal(admin: &Arc<Admin>) {
-    let _ = NotifyState::monotonic_usec_now().map(|now| notify(&[NotifyState::Reloading, now]));
+    watchdog::reloading();
     let admin = Arc::clone(admin);
     // It logs how it went.
     let _ = tokio::task::spawn_blocking(move || admin.reload(&"SIGHUP").is_ok()).await;
-    notify(&[NotifyState::Ready]);
+    watchdog::ready();
 }
 
 /// What reading the configuration again does: all or nothing.

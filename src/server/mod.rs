@@ -7,6 +7,7 @@ pub mod connection;
 pub mod drain;
 pub mod listener;
 mod patience;
+pub mod pulse;
 mod stream;
 pub mod tls;
 
@@ -21,6 +22,7 @@ use crate::gateway::{Gateway, Worker};
 use crate::server::activation::Activated;
 use crate::server::drain::{Stop, Tasks};
 use crate::server::listener::{BindError, Listener};
+use crate::server::pulse::{Pulse, Pulses};
 use crate::upstream::client::Pool;
 
 /// How often a core closes idle upstream connections.
@@ -38,6 +40,7 @@ pub struct Server {
     /// What each of these addresses means.
     pub listeners: Vec<Listener>,
     stop: Stop,
+    pulses: Arc<Pulses>,
 }
 
 impl Server {
@@ -48,7 +51,8 @@ impl Server {
     pub fn start(listeners: Vec<Listener>, activated: &mut Activated, gateway: Arc<Gateway>, threads: usize) -> Result<Self, BindError> {
         let threads = threads.max(1);
         let mut per_core: Vec<Vec<(TcpListener, Listener)>> = (0..threads).map(|_| Vec::new()).collect();
-        let mut server = Self { threads: Vec::new(), addresses: Vec::new(), listeners: Vec::new(), stop: Stop::new() };
+        let mut server =
+            Self { threads: Vec::new(), addresses: Vec::new(), listeners: Vec::new(), stop: Stop::new(), pulses: Pulses::new(threads) };
         for bound in listener::bind(listeners, activated, threads)? {
             for (core, socket) in per_core.iter_mut().zip(bound.sockets) {
                 core.push((socket, bound.listener.clone()));
@@ -58,7 +62,8 @@ impl Server {
         }
         for (number, bound) in per_core.into_iter().enumerate() {
             let (gateway, stop) = (Arc::clone(&gateway), server.stop.clone());
-            let spawned = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || run_core(bound, gateway, stop));
+            let pulse = Pulse { all: Arc::clone(&server.pulses), core: number };
+            let spawned = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || run_core(bound, gateway, stop, pulse));
             match spawned {
                 Ok(thread) => server.threads.push(thread),
                 Err(source) => {
@@ -73,6 +78,11 @@ impl Server {
     /// The two stages of stopping it.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// Whether its cores turn.
+    pub fn pulses(&self) -> Arc<Pulses> {
+        Arc::clone(&self.pulses)
     }
 
     /// Takes nothing new, waits for what runs until `drain` is over, cuts the rest, and joins the threads. Blocks.
@@ -93,7 +103,7 @@ impl Server {
     }
 }
 
-fn run_core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop) {
+fn run_core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop, pulse: Pulse) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -102,13 +112,13 @@ fn run_core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop
         }
     };
     runtime.block_on(async move {
-        if let Err(error) = core(listeners, gateway, stop).await {
+        if let Err(error) = core(listeners, gateway, stop, &pulse).await {
             tracing::error!(%error, "a core cannot listen");
         }
     });
 }
 
-async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop) -> io::Result<()> {
+async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop, pulse: &Pulse) -> io::Result<()> {
     let tasks = Tasks::new(stop.clone());
     let pool = Pool::new(tasks.clone(), Arc::clone(gateway.clock()));
     let worker = Worker::new(gateway, std::rc::Rc::clone(&pool), tasks.clone());
@@ -124,7 +134,7 @@ async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, st
         }
     };
     // What still runs while the server stops can be revoked too.
-    let mut reviewer = std::pin::pin!(review(&reviewing));
+    let mut reviewer = std::pin::pin!(review(&reviewing, pulse));
     tokio::select! {
         () = reaper => {}
         () = &mut reviewer => {}
@@ -138,11 +148,12 @@ async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, st
         () = reviewer => {}
         () = stop.finished() => {}
     }
+    pulse.end();
     Ok(())
 }
 
-/// Ends what runs on dead keys, as soon as they die.
-async fn review(worker: &Worker) {
+/// Ends what runs on dead keys, as soon as they die; the same clock tells that this core turns.
+async fn review(worker: &Worker, pulse: &Pulse) {
     let mut changes = worker.gateway().key_changes();
     loop {
         let by_time = tokio::select! {
@@ -151,5 +162,6 @@ async fn review(worker: &Worker) {
             () = tokio::time::sleep(REVIEW_EVERY) => true,
         };
         worker.review_keys(by_time);
+        pulse.beat();
     }
 }

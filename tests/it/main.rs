@@ -44,4 +44,5 @@ mod support;
 mod sweeping;
 mod uploads;
 mod upstream_tls;
+mod watchdog;
 mod websocket;
