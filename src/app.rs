@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use crate::clock::{Clock, SteadyClock};
-use crate::config::Config;
 use crate::config::source::SourceError;
+use crate::config::{Config, Listen};
 use crate::gateway::routing::Settings;
 use crate::gateway::{Gateway, Known};
 use crate::handouts::{Around, Handouts};
@@ -16,10 +16,11 @@ use crate::keys::{ApiKey, KeyHasher};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::activation::Activated;
-use crate::server::listener::{BindError, Listener};
+use crate::server::listener::{BindError, Listener, Purpose};
 use crate::server::tls::Acceptor;
 use crate::store::seal::MasterKeyText;
 use crate::store::{self, Store, StoreError};
+use crate::upstream::UpstreamName;
 use crate::upstream::session::Sessions;
 
 /// Keys, accounts and sessions over one store: everything but the network side.
@@ -162,12 +163,21 @@ impl App {
     }
 }
 
-/// All listeners of a configuration: the common ones, those of each upstream in order, the plain ones.
+/// All listeners of a configuration: the common ones, those of each upstream in order, the plain ones, the redirecting ones.
 pub fn listeners(config: &Config, tls: Option<&Arc<Acceptor>>) -> Vec<Listener> {
-    let allow_plaintext = config.server.allow_plaintext;
-    let common = config.server.listen.iter().map(|listen| (listen, None));
-    let own = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|listen| (listen, Some(upstream.name.clone()))));
-    let plain = config.server.listen_plain.iter().map(|listen| (listen, None, None));
-    let all = common.chain(own).map(|(listen, upstream)| (listen, upstream, tls.cloned())).chain(plain);
-    all.map(|(listen, upstream, tls)| Listener { listen: listen.clone(), upstream, tls, allow_plaintext }).collect()
+    let server = &config.server;
+    let listener = |listen: &Listen, upstream: Option<&UpstreamName>, tls: Option<&Arc<Acceptor>>, purpose| Listener {
+        listen: listen.clone(),
+        upstream: upstream.cloned(),
+        tls: tls.cloned(),
+        allow_plaintext: server.allow_plaintext,
+        purpose,
+    };
+    let redirect = Purpose::Redirect { https_port: server.https_port.unwrap_or(0) };
+    let common = server.listen.iter().map(|listen| listener(listen, None, tls, Purpose::Serve));
+    let each = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|listen| (listen, &upstream.name)));
+    let own = each.map(|(listen, name)| listener(listen, Some(name), tls, Purpose::Serve));
+    let plain = server.listen_plain.iter().map(|listen| listener(listen, None, None, Purpose::Serve));
+    let redirecting = server.listen_redirect.iter().map(|listen| listener(listen, None, None, redirect));
+    common.chain(own).chain(plain).chain(redirecting).collect()
 }

@@ -63,7 +63,8 @@
 //! 9. What runs on a key ends when the key dies: [`lifeline`] tells, and the request (`gateway::cut`), the answer's body ([`forward::body`]) and
 //!    the connection or stream that carries it ([`server::connection`]) obey.
 //! 10. Time never goes back: everything is judged by one [`clock::SteadyClock`], which remembers the latest time over restarts.
-//! 11. Every task is tracked: [`server::drain`] alone spawns on the cores.
+//! 11. A listener that leads to https forwards nothing (`gateway::redirect`).
+//! 12. Every task is tracked: [`server::drain`] alone spawns on the cores.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -14,6 +14,8 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
     let differs = [
         ("server.listen", before.server.listen != after.server.listen),
         ("server.listen_plain", before.server.listen_plain != after.server.listen_plain),
+        ("server.listen_redirect", before.server.listen_redirect != after.server.listen_redirect),
+        ("server.https_port", before.server.https_port != after.server.https_port),
         ("server.allow_plaintext", before.server.allow_plaintext != after.server.allow_plaintext),
         ("upstream.listen", own(before) != own(after)),
         ("server.tls", before.server.tls != after.server.tls),

@@ -23,6 +23,7 @@ use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::gateway::routing::{self, Settings};
 use crate::server::activation::Activated;
+use crate::server::listener::Purpose;
 use crate::upstream::call::CallError;
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
@@ -202,7 +203,11 @@ impl Daemon {
 fn announce(config: &Config, app: &App) {
     for (listener, address) in app.server.listeners.iter().zip(app.addresses()) {
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        let upstream = listener.upstream.as_ref().map_or("by host name", UpstreamName::as_str);
+        let upstream = match (listener.purpose, &listener.upstream) {
+            (Purpose::Redirect { .. }, _) => "none: leads to https",
+            (Purpose::Serve, None) => "by host name",
+            (Purpose::Serve, Some(name)) => name.as_str(),
+        };
         tracing::info!(url = %format_args!("{scheme}://{address}"), upstream, "listening");
     }
     let accounts = app.keep.sessions.accounts().len();

@@ -43,16 +43,20 @@ impl Checker<'_> {
         let allow_plaintext = file.server.allow_plaintext.as_ref().is_some_and(|allow| allow.value);
         let plain_listeners =
             file.server.listen_plain.as_ref().map(|listen| self.listens("server.listen_plain", &listen.value)).unwrap_or_default();
+        let redirects = file.server.listen_redirect.clone();
         let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
         server.listen_plain = plain_listeners.iter().map(|listener| listener.value.clone()).collect();
         listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
         // What the file says of TLS counts, not whether the files are good: one mistake, one message. Empty is not set.
         let named = |field: &Field<String>| field.as_ref().is_some_and(|field| !field.value.is_empty());
         let plain = !named(&file.tls.cert_file) && !named(&file.tls.key_file);
+        let redirects = self.redirects(redirects.as_ref(), plain);
+        server.listen_redirect = redirects.iter().map(|listener| listener.value.clone()).collect();
         let listeners: Vec<_> = listeners
             .into_iter()
             .map(|listen| Listened { listen, is_plain: plain })
             .chain(plain_listeners.into_iter().map(|listen| Listened { listen, is_plain: true }))
+            .chain(redirects.into_iter().map(|listen| Listened { listen, is_plain: false }))
             .collect();
         self.check_listeners(&listeners, allow_plaintext);
         self.check_circles(&upstreams, &listeners);
@@ -86,6 +90,12 @@ impl Checker<'_> {
         let server = Server {
             listen: listeners.iter().map(|listener| listener.value.clone()).collect(),
             listen_plain: Vec::new(),
+            listen_redirect: Vec::new(),
+            https_port: section
+                .https_port
+                .clone()
+                .map(|port| self.number("server.https_port", Some(port), 443, 1..=65_535))
+                .and_then(|port| u16::try_from(port).ok()),
             allow_plaintext: section.allow_plaintext.is_some_and(|allow| allow.value),
             tls,
             trusted_proxies: self.networks(section.trusted_proxies),

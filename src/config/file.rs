@@ -63,6 +63,8 @@ section!(
     ServerSection, "server", {
         listen: Strings,
         listen_plain: Strings,
+        listen_redirect: Strings,
+        https_port: u64,
         allow_plaintext: bool,
         trusted_proxies: Strings,
         threads: u64,

@@ -70,7 +70,7 @@ fn is_descriptor_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// A place to listen on, and whether keys come there in clear text.
+/// A place to listen on, and whether keys are taken there in clear text.
 pub(crate) struct Listened {
     pub(crate) listen: Placed<Listen>,
     pub(crate) is_plain: bool,
@@ -90,6 +90,16 @@ impl Checker<'_> {
             }
         }
         listens
+    }
+
+    /// Those that lead to https, which there must be then.
+    pub(crate) fn redirects(&mut self, field: Option<&Placed<Strings>>, is_plain: bool) -> Vec<Placed<Listen>> {
+        let Some(field) = field else { return Vec::new() };
+        if is_plain && !field.value.0.is_empty() {
+            let problem = Problem::new(&field.place, "server.listen_redirect leads to https, but there is no TLS");
+            self.report.problem(problem.help("set cert_file and key_file in [server.tls], or remove listen_redirect"));
+        }
+        self.listens("server.listen_redirect", &field.value)
     }
 
     /// All of them together. What systemd hands over is judged when it is there.

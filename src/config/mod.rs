@@ -58,6 +58,10 @@ pub struct Server {
     pub listen: Vec<Listen>,
     /// Addresses that do the same in plain HTTP, certificate or not: for programs on this machine.
     pub listen_plain: Vec<Listen>,
+    /// Addresses that only lead to https.
+    pub listen_redirect: Vec<Listen>,
+    /// The port that clients find https on; `None`: that of the first TLS listener.
+    pub https_port: Option<u16>,
     /// Whether keys may travel in clear text on addresses that other machines can reach.
     pub allow_plaintext: bool,
     /// A static certificate; all listeners but the plain ones speak TLS when it is there.

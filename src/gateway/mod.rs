@@ -8,6 +8,7 @@ mod login;
 mod native;
 pub mod pipeline;
 mod polling;
+pub mod redirect;
 pub mod refusal;
 pub mod respond;
 pub mod routing;
@@ -26,11 +27,12 @@ use crate::clock::Clock;
 use crate::forward::socketio::table::Table;
 use crate::gateway::guessing::{Throttle, TooOften};
 use crate::gateway::native::Remembered;
+use crate::gateway::redirect::Challenges;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Settings;
 use crate::handouts::Handouts;
-use crate::keys::KeyHasher;
-use crate::keys::index::KeyIndex;
+use crate::keys::index::{KeyIndex, Verified};
+use crate::keys::{ApiKey, KeyHasher};
 use crate::lifeline::Lifelines;
 use crate::server::accept::Connections;
 use crate::server::drain::Tasks;
@@ -49,6 +51,7 @@ pub struct Gateway {
     guesses: Throttle,
     native_logins: Throttle,
     sockets: Arc<Table>,
+    challenges: Challenges,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
 }
@@ -90,8 +93,20 @@ impl Gateway {
         let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
         let native_logins = Throttle::new(Arc::clone(&clock), guessing::NATIVE_LOGINS, guessing::ALL_NATIVE_LOGINS);
         let connections = Arc::default();
-        let sockets = Arc::default();
-        Arc::new(Self { sockets, hasher, index, sessions, handouts, clock, settings, connections, guesses, native_logins, key_changes })
+        Arc::new(Self {
+            sockets: Arc::default(),
+            hasher,
+            index,
+            sessions,
+            handouts,
+            clock,
+            settings,
+            connections,
+            guesses,
+            native_logins,
+            challenges: Challenges::default(),
+            key_changes,
+        })
     }
 
     /// The clock.
@@ -118,6 +133,16 @@ impl Gateway {
     /// socket) counts it here.
     pub const fn guesses(&self) -> &Throttle {
         &self.guesses
+    }
+
+    /// What redirecting listeners answer to ACME servers.
+    pub const fn challenges(&self) -> &Challenges {
+        &self.challenges
+    }
+
+    /// A key as requests find it, if it is known.
+    pub(crate) fn find(&self, key: &ApiKey) -> Option<Verified> {
+        self.index.find(&self.hasher.digest(key))
     }
 
     /// A refusal as its client may read it: one wrong guess too many is a 429.

@@ -73,6 +73,9 @@ pub enum Refusal {
     /// A login form that cannot be read.
     #[error("a login form that cannot be read")]
     BadForm,
+    /// A key, or what looks like one, at a listener that only redirects.
+    #[error("a key came in clear text")]
+    ClearText,
     /// No session with the upstream.
     #[error("{0}")]
     Session(#[from] SessionError),
@@ -153,6 +156,7 @@ impl Refusal {
                 public!(BAD_REQUEST, "ambiguous_credentials", "The request's credentials contradict each other or are ambiguous.")
             }
             Self::Restricted => public!(FORBIDDEN, "restricted_route", "This is not allowed here."),
+            Self::ClearText => public!(FORBIDDEN, "clear_text_key", "This key came in clear text: use https, and replace the key."),
             Self::TooManyLogins(_) => public!(TOO_MANY_REQUESTS, "too_many_logins", "Too many logins from this address; try again later."),
             Self::FormTooLarge => public!(PAYLOAD_TOO_LARGE, "form_too_large", "The login form is too large."),
             Self::BadForm => public!(BAD_REQUEST, "malformed_form", "The login form cannot be read."),
@@ -235,6 +239,7 @@ impl Refusal {
             Self::KeyDied(cause) => cause.as_str(),
             Self::UnknownNative(_) => "unknown-native-credential",
             Self::Restricted => "restricted-route",
+            Self::ClearText => "clear-text-key",
             Self::TooManyLogins(_) => "too-many-logins",
             Self::FormTooLarge => "form-too-large",
             Self::BadForm => "malformed-form",

@@ -28,7 +28,7 @@ use crate::gateway::Worker;
 use crate::lifeline::Watch;
 use crate::server::accept::Slot;
 use crate::server::drain::Farewell;
-use crate::server::listener::Listener;
+use crate::server::listener::{Listener, Purpose};
 use crate::server::patience::{Guard, Moved, Protocol};
 use crate::server::stream::Streams;
 use crate::upstream::UpstreamName;
@@ -250,6 +250,7 @@ impl Open {
 }
 
 async fn http1(open: Open) {
+    let purpose = open.listener.purpose;
     let (io, peer, guard, worker) = open.into_parts(Protocol::Http1);
     let farewell = worker.tasks().farewell();
     let limits = &guard.limits;
@@ -258,7 +259,7 @@ async fn http1(open: Open) {
     if limits.max_headers != HYPER_MAX_HEADERS {
         builder.max_headers(limits.max_headers);
     }
-    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
+    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request, purpose));
     let connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
@@ -278,7 +279,7 @@ async fn http2(open: Open) {
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(STREAM_ERRORS);
-    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request));
+    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request, Purpose::Serve));
     let connection = Box::pin(builder.serve_connection(io, service));
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
@@ -301,9 +302,17 @@ const STREAM_ERRORS: usize = 128;
 // No pings: a phone that sleeps does not answer them and yet comes back to a paused film. A stream that stands still and a
 // connection without streams have their limits.
 
-async fn answer(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<GatewayBody>, Infallible> {
+async fn answer(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+    purpose: Purpose,
+) -> Result<Response<GatewayBody>, Infallible> {
     let busy = Busy::begin(&peer);
-    let mut response = worker.serve(&peer, request).await;
+    let mut response = match purpose {
+        Purpose::Serve => worker.serve(&peer, request).await,
+        Purpose::Redirect { https_port } => worker.redirect(peer.address.ip(), &request, https_port),
+    };
     response.body_mut().until_sent(busy);
     peer.answer_moved.set(true);
     Ok(response)

@@ -24,6 +24,20 @@ pub struct Listener {
     pub tls: Option<Arc<Acceptor>>,
     /// Whether it may speak plain HTTP to other machines.
     pub allow_plaintext: bool,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The media servers.
+    Serve,
+    /// Leading to https, and nothing else.
+    Redirect {
+        /// The port that clients find https on; 0: where the first TLS listener is bound.
+        https_port: u16,
+    },
 }
 
 /// One socket of a listener.
@@ -128,6 +142,12 @@ pub fn bind(listeners: Vec<Listener>, activated: &mut Activated, cores: usize) -
             Listen::Systemd(name) => take_over(&listener, &name, activated, cores, &mut all)?,
         }
     }
+    let https = all.iter().find(|bound| bound.listener.tls.is_some()).map_or(443, |bound| bound.address.port());
+    for bound in &mut all {
+        if let Purpose::Redirect { https_port: port @ 0 } = &mut bound.listener.purpose {
+            *port = https;
+        }
+    }
     Ok(all)
 }
 
@@ -147,7 +167,8 @@ fn take_over(listener: &Listener, name: &str, activated: &mut Activated, cores: 
     for socket in activated.take(name).map_err(failed)? {
         let shared = |socket: &TcpListener| Ok((socket.local_addr()?, (0..cores).map(|_| socket.try_clone()).collect::<io::Result<_>>()?));
         let (address, sockets): (SocketAddr, _) = shared(&socket).map_err(|source| failed(ActivationError::NotTcp { source }))?;
-        if listener.tls.is_none() && !listener.allow_plaintext && is_public(address.ip()) {
+        let is_clear = listener.tls.is_none() && listener.purpose == Purpose::Serve;
+        if is_clear && !listener.allow_plaintext && is_public(address.ip()) {
             return Err(BindError::Plaintext { listen: listener.listen.clone(), address });
         }
         all.push(Bound { address, listener: listener.clone(), sockets });
@@ -176,7 +197,7 @@ mod tests {
     use super::*;
 
     fn on(address: SocketAddr) -> Listener {
-        Listener { listen: Listen::Address(address), upstream: None, tls: None, allow_plaintext: false }
+        Listener { listen: Listen::Address(address), upstream: None, tls: None, allow_plaintext: false, purpose: Purpose::Serve }
     }
 
     fn bind_all(addresses: &[SocketAddr], cores: usize) -> Result<Vec<Bound>, BindError> {

@@ -214,6 +214,8 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         server: Server {
             listen: vec!["127.0.0.1:0".parse().expect("address")],
             listen_plain: Vec::new(),
+            listen_redirect: Vec::new(),
+            https_port: None,
             allow_plaintext: false,
             tls: None,
             trusted_proxies: Vec::new(),
