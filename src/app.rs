@@ -166,18 +166,21 @@ impl App {
 /// All listeners of a configuration: the common ones, those of each upstream in order, the plain ones, the redirecting ones.
 pub fn listeners(config: &Config, tls: Option<&Arc<Acceptor>>) -> Vec<Listener> {
     let server = &config.server;
+    let proxies: Arc<[_]> = server.proxy_protocol.clone().into();
     let listener = |listen: &Listen, upstream: Option<&UpstreamName>, tls: Option<&Arc<Acceptor>>, purpose| Listener {
         listen: listen.clone(),
         upstream: upstream.cloned(),
         tls: tls.cloned(),
         allow_plaintext: server.allow_plaintext,
         purpose,
+        proxies: Arc::clone(&proxies),
     };
-    let redirect = Purpose::Redirect { https_port: server.https_port.unwrap_or(0) };
+    let redirect = Purpose::Redirect { https_port: server.https_port };
     let common = server.listen.iter().map(|listen| listener(listen, None, tls, Purpose::Serve));
     let each = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|listen| (listen, &upstream.name)));
     let own = each.map(|(listen, name)| listener(listen, Some(name), tls, Purpose::Serve));
-    let plain = server.listen_plain.iter().map(|listen| listener(listen, None, None, Purpose::Serve));
+    let plain =
+        server.listen_plain.iter().map(|listen| Listener { proxies: Arc::default(), ..listener(listen, None, None, Purpose::Serve) });
     let redirecting = server.listen_redirect.iter().map(|listen| listener(listen, None, None, redirect));
     common.chain(own).chain(plain).chain(redirecting).collect()
 }

@@ -91,34 +91,31 @@ impl Checker<'_> {
             listen: listeners.iter().map(|listener| listener.value.clone()).collect(),
             listen_plain: Vec::new(),
             listen_redirect: Vec::new(),
-            https_port: section
-                .https_port
-                .clone()
-                .map(|port| self.number("server.https_port", Some(port), 443, 1..=65_535))
-                .and_then(|port| u16::try_from(port).ok()),
+            https_port: u16::try_from(self.number("server.https_port", section.https_port, 0, 0..=65_535)).unwrap_or(0),
             allow_plaintext: section.allow_plaintext.is_some_and(|allow| allow.value),
             tls,
-            trusted_proxies: self.networks(section.trusted_proxies),
+            proxy_protocol: self.networks("server.proxy_protocol", section.proxy_protocol),
+            trusted_proxies: self.networks("server.trusted_proxies", section.trusted_proxies),
             threads,
             drain_timeout: self.duration("server.drain_timeout", &section.drain_timeout, 30_000, 0..=3_600_000),
         };
         (server, listeners)
     }
 
-    fn networks(&mut self, field: Field<Strings>) -> Vec<IpNet> {
+    fn networks(&mut self, name: &str, field: Field<Strings>) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for Placed { value: text, place } in field.into_iter().flat_map(|field| field.value.0) {
             let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().map(IpNet::from).ok());
             match network {
                 Some(network) => {
                     if network.prefix_len() == 0 {
-                        let problem = Problem::new(&place, "server.trusted_proxies believes everybody: client addresses can be forged");
+                        let problem = Problem::new(&place, format!("{name} believes everybody: client addresses can be forged"));
                         self.report.warning(problem.help("name the proxies in front of keygate only"));
                     }
                     networks.push(network.trunc());
                 }
                 None => self.report.problem(
-                    Problem::new(&place, "server.trusted_proxies holds something that is not a network")
+                    Problem::new(&place, format!("{name} holds something that is not a network"))
                         .label("expected an address or a network")
                         .help("write an address like \"192.168.1.2\" or a network like \"10.0.0.0/8\" or \"fd00::/8\""),
                 ),

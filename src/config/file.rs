@@ -66,6 +66,7 @@ section!(
         listen_redirect: Strings,
         https_port: u64,
         allow_plaintext: bool,
+        proxy_protocol: Strings,
         trusted_proxies: Strings,
         threads: u64,
         drain_timeout: Duration,

@@ -60,12 +60,14 @@ pub struct Server {
     pub listen_plain: Vec<Listen>,
     /// Addresses that only lead to https.
     pub listen_redirect: Vec<Listen>,
-    /// The port that clients find https on; `None`: that of the first TLS listener.
-    pub https_port: Option<u16>,
+    /// The port that clients find https on; 0: that of the first TLS listener.
+    pub https_port: u16,
     /// Whether keys may travel in clear text on addresses that other machines can reach.
     pub allow_plaintext: bool,
     /// A static certificate; all listeners but the plain ones speak TLS when it is there.
     pub tls: Option<TlsFiles>,
+    /// Peers that must begin each connection with a PROXY header; not on plain listeners.
+    pub proxy_protocol: Vec<IpNet>,
     /// Peers whose `X-Forwarded-For` is believed, from the right.
     pub trusted_proxies: Vec<IpNet>,
     /// Threads for traffic, each with a runtime of its own.

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::gateway::Worker;
 use crate::server::connection::{self, Connection};
 use crate::server::listener::Listener;
+use crate::server::proxied;
 
 /// How long to wait when descriptors or memory have run out.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -45,17 +46,53 @@ pub(crate) async fn run((socket, listener): (TcpListener, Listener), worker: Rc<
 }
 
 fn begin(stream: TcpStream, peer: SocketAddr, listener: &Rc<Listener>, worker: &Rc<Worker>) {
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let settings = worker.gateway().settings();
-    let exempt = peer.ip().is_loopback() || settings.trusted_proxies.iter().any(|net| net.contains(&peer.ip()));
-    let limits =
-        Limits { all: settings.limits.max_connections, per_address: if exempt { 0 } else { settings.limits.max_connections_per_address } };
+    let peer = canonical(peer);
+    let is_proxy = listener.proxies.iter().any(|net| net.contains(&peer.ip()));
+    // A proxy's connections are counted for the clients behind it, as soon as it has said for whom each is.
+    let limits = if is_proxy { Limits { per_address: 0, ..limits(worker, peer.ip()) } } else { limits(worker, peer.ip()) };
     let Some(slot) = Slot::take(worker.gateway().connections(), peer.ip(), limits) else {
-        tracing::debug!(client = %peer.ip(), "connection refused: too many are open");
-        return;
+        return refused(peer);
     };
     let _ = stream.set_nodelay(true);
-    connection::serve(Connection { stream, peer, slot }, Rc::clone(listener), Rc::clone(worker));
+    let connection = Connection { stream, peer, slot };
+    if is_proxy {
+        let proxied = begin_proxied(connection, Rc::clone(listener), Rc::clone(worker));
+        worker.tasks().spawn_local(proxied);
+    } else {
+        connection::serve(connection, Rc::clone(listener), Rc::clone(worker));
+    }
+}
+
+/// Lets a proxy say for whom its connection is: that address is the peer's from then on.
+async fn begin_proxied(mut connection: Connection, listener: Rc<Listener>, worker: Rc<Worker>) {
+    let limit = worker.gateway().settings().limits.header_timeout;
+    let said = tokio::time::timeout(limit, proxied::client_address(&mut connection.stream)).await;
+    let client = match said {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return tracing::debug!(proxy = %connection.peer.ip(), %error, "connection refused"),
+        Err(_) => return tracing::debug!(proxy = %connection.peer.ip(), "connection closed: no PROXY header came in time"),
+    };
+    if let Some(client) = client {
+        connection.peer = canonical(client);
+        if !connection.slot.count_for(connection.peer.ip(), limits(&worker, connection.peer.ip())) {
+            return refused(connection.peer);
+        }
+    }
+    connection::serve(connection, listener, worker);
+}
+
+fn refused(peer: SocketAddr) {
+    tracing::debug!(client = %peer.ip(), "connection refused: too many are open");
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn limits(worker: &Worker, address: IpAddr) -> Limits {
+    let settings = worker.gateway().settings();
+    let exempt = address.is_loopback() || settings.trusted_proxies.iter().any(|net| net.contains(&address));
+    Limits { all: settings.limits.max_connections, per_address: if exempt { 0 } else { settings.limits.max_connections_per_address } }
 }
 
 /// Errors of `accept` that concern the connection that was to be accepted and not the socket.
@@ -100,17 +137,23 @@ impl Slot {
         if limits.all != 0 && before >= limits.all {
             return None;
         }
-        if limits.per_address != 0 {
-            let address = counted_address(address);
-            let mut by_address = connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = by_address.entry(address).or_insert(0);
-            if *count >= limits.per_address {
-                return None;
-            }
-            *count += 1;
-            slot.address = Some(address);
+        slot.count_for(address, limits).then_some(slot)
+    }
+
+    /// Counts for an address too; `false`: it has too many.
+    fn count_for(&mut self, address: IpAddr, limits: Limits) -> bool {
+        if limits.per_address == 0 {
+            return true;
         }
-        Some(slot)
+        let address = counted_address(address);
+        let mut by_address = self.connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_address.entry(address).or_insert(0);
+        if *count >= limits.per_address {
+            return false;
+        }
+        *count += 1;
+        self.address = Some(address);
+        true
     }
 }
 

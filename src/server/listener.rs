@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{Listen, is_public};
@@ -26,6 +27,8 @@ pub struct Listener {
     pub allow_plaintext: bool,
     /// What it is for.
     pub purpose: Purpose,
+    /// Peers that must begin with a PROXY header; nobody else may.
+    pub proxies: Arc<[IpNet]>,
 }
 
 /// What a listener is for.
@@ -197,7 +200,14 @@ mod tests {
     use super::*;
 
     fn on(address: SocketAddr) -> Listener {
-        Listener { listen: Listen::Address(address), upstream: None, tls: None, allow_plaintext: false, purpose: Purpose::Serve }
+        Listener {
+            listen: Listen::Address(address),
+            upstream: None,
+            tls: None,
+            allow_plaintext: false,
+            purpose: Purpose::Serve,
+            proxies: Arc::default(),
+        }
     }
 
     fn bind_all(addresses: &[SocketAddr], cores: usize) -> Result<Vec<Bound>, BindError> {

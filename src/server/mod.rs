@@ -7,6 +7,7 @@ pub mod connection;
 pub mod drain;
 pub mod listener;
 mod patience;
+mod proxied;
 pub mod pulse;
 mod stream;
 pub mod tls;

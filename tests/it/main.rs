@@ -28,6 +28,7 @@ mod login;
 mod minted;
 mod native_logins;
 mod patience;
+mod proxied;
 mod redirect;
 mod refusals;
 mod retry;

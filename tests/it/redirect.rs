@@ -14,7 +14,7 @@ use crate::support::wire::Wire;
 use crate::support::{Rig, Setup};
 
 /// A gateway with TLS and a redirecting listener, whose address is the second.
-async fn rig(https_port: Option<u16>) -> (Rig, SocketAddr) {
+async fn rig(https_port: u16) -> (Rig, SocketAddr) {
     let setup = Setup::new(Kind::Jellyfin).tls(Trust::new().certificate()).with(move |config| {
         config.server.listen_redirect = vec!["127.0.0.1:0".parse().expect("address")];
         config.server.https_port = https_port;
@@ -37,7 +37,7 @@ async fn raw(address: SocketAddr, head: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_is_led_to_the_same_place_by_https() {
-    let (rig, address) = rig(None).await;
+    let (rig, address) = rig(0).await;
     let port = rig.address.port();
     for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
         let answer = ask(address, method.clone(), "/Items/a%20b/x?limit=2&q=%C3%A4", &[]).await;
@@ -51,7 +51,7 @@ async fn every_method_is_led_to_the_same_place_by_https() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_is_the_clients_and_the_port_is_the_one_that_clients_find() {
-    let (_rig, address) = rig(Some(443)).await;
+    let (_rig, address) = rig(443).await;
     for (host, location) in [
         ("Media.Example.org", "https://media.example.org/x"),
         ("media.example.org:80", "https://media.example.org/x"),
@@ -68,7 +68,7 @@ async fn the_host_is_the_clients_and_the_port_is_the_one_that_clients_find() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_of_other_kinds_do_not_stay_in_the_address() {
-    let (rig, address) = rig(None).await;
+    let (rig, address) = rig(0).await;
     let path = "/x?a=1&api_key=0123456789abcdef0123456789abcdef&b=2";
     let answer = ask(address, Method::GET, path, &[]).await;
     assert_eq!(answer.status, 308);
@@ -78,7 +78,7 @@ async fn credentials_of_other_kinds_do_not_stay_in_the_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_refused_wherever_it_stands_and_never_sent_back() {
-    let (rig, address) = rig(None).await;
+    let (rig, address) = rig(0).await;
     let key = rig.secret().to_owned();
     let bearer = format!("Bearer {key}");
     let cookie = format!("refresh_token={key}");
@@ -110,7 +110,7 @@ async fn a_key_is_refused_wherever_it_stands_and_never_sent_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn challenges_of_acme_are_answered_while_they_are_set() {
-    let (rig, address) = rig(None).await;
+    let (rig, address) = rig(0).await;
     let challenges = rig.app().gateway.challenges();
     let path = "/.well-known/acme-challenge/tOkEn-1_";
     assert_eq!(ask(address, Method::GET, path, &[]).await.status, 404);

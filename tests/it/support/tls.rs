@@ -44,12 +44,18 @@ impl Trust {
 
     /// A TLS connection that offers these protocols (`h2`, `http/1.1`).
     pub(crate) async fn connect(&self, address: SocketAddr, protocols: &[&str]) -> Shown<TlsStream<tokio::net::TcpStream>> {
+        let stream = TcpStream::bare(address).await.expect("connected");
+        stream.set_nodelay(true).expect("no delay");
+        self.over(stream, protocols).await
+    }
+
+    /// The same over a connection that is there.
+    pub(crate) async fn over(&self, stream: tokio::net::TcpStream, protocols: &[&str]) -> Shown<TlsStream<tokio::net::TcpStream>> {
+        let address = stream.peer_addr().expect("an address");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
         let mut config = builder.with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::bare(address).await.expect("connected");
-        stream.set_nodelay(true).expect("no delay");
         let handshake = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).expect("a name"), stream);
         let stream = tokio::time::timeout(PATIENCE, handshake).await.expect("a handshake in time").expect("a handshake");
         let flow = if protocols.contains(&"h2") { Flow::to(address).map(Flow::unreadable) } else { Flow::to(address) };
