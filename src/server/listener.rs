@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{Listen, is_public};
 use crate::server::activation::{Activated, ActivationError};
+use crate::server::holder;
 use crate::server::tls::Acceptor;
 use crate::upstream::UpstreamName;
 
@@ -59,11 +60,14 @@ pub struct Bound {
 pub enum BindError {
     /// The address is taken.
     #[error(
-        "cannot listen on {address}: the address is in use by another program; stop it, or choose another port with server.listen (ss -ltnp names the program)"
+        "cannot listen on {address}: the address is in use by {}; stop it, or choose another port with server.listen",
+        holder.as_deref().unwrap_or("another program (ss -ltnp names it)")
     )]
     InUse {
         /// Address.
         address: SocketAddr,
+        /// The program, as far as it is known.
+        holder: Option<String>,
     },
     /// A port that only root may open.
     #[error(
@@ -120,7 +124,7 @@ pub enum BindError {
 impl BindError {
     fn from_io(address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse { address },
+            io::ErrorKind::AddrInUse => Self::InUse { address, holder: holder::holder(address) },
             io::ErrorKind::PermissionDenied => Self::Permission { address },
             io::ErrorKind::AddrNotAvailable => Self::NotHere { address },
             _ => Self::Other { address, source },
@@ -227,7 +231,7 @@ mod tests {
         let other = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = other.local_addr().expect("address");
         let error = bind_all(&[address], 2).expect_err("taken").to_string();
-        assert!(error.contains("in use by") && error.contains(&address.to_string()), "{error}");
+        assert!(error.contains(&format!("(pid {})", std::process::id())) && error.contains(&address.to_string()), "{error}");
     }
 
     #[test]
