@@ -18,7 +18,7 @@ use crate::server::Server;
 use crate::server::activation::Activated;
 use crate::server::listener::{BindError, Listener, Purpose};
 use crate::server::tls::Acceptor;
-use crate::store::seal::MasterKeyText;
+use crate::store::seal::{MasterKey, MasterKeyText};
 use crate::store::{self, Store, StoreError};
 use crate::upstream::UpstreamName;
 use crate::upstream::session::Sessions;
@@ -100,15 +100,25 @@ impl Keep {
 /// # Errors
 /// [`StoreError`]; whatever was refused is left as it was.
 pub fn open_store(config: &Config) -> Result<store::Opened, StoreError> {
-    let source = &config.store.master_key;
-    let text = match source.read() {
-        Ok(text) => MasterKeyText::Found(text),
+    store::open(&config.store.path, &config.store.master_key, &master_key_text(config)?)
+}
+
+/// The master key of a store that is there already, or is to be put back.
+///
+/// # Errors
+/// [`StoreError::MasterKey`].
+pub fn master_key(config: &Config) -> Result<MasterKey, StoreError> {
+    MasterKey::obtain(&config.store.master_key, &master_key_text(config)?, true).map(|(key, _)| key)
+}
+
+fn master_key_text(config: &Config) -> Result<MasterKeyText, StoreError> {
+    match config.store.master_key.read() {
+        Ok(text) => Ok(MasterKeyText::Found(text)),
         // Whether a missing key is an error depends on whether there is a store already.
-        Err(SourceError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => MasterKeyText::Missing,
-        Err(SourceError::NoVariable(_) | SourceError::NoCredentials(_)) => MasterKeyText::Missing,
-        Err(error) => return Err(StoreError::MasterKey(format!("the master key of the store: {error}"))),
-    };
-    store::open(&config.store.path, source, &text)
+        Err(SourceError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(MasterKeyText::Missing),
+        Err(SourceError::NoVariable(_) | SourceError::NoCredentials(_)) => Ok(MasterKeyText::Missing),
+        Err(error) => Err(StoreError::MasterKey(format!("the master key of the store: {error}"))),
+    }
 }
 
 /// The clock of everything over this store: the machine's, and never earlier than the store says that it was.

@@ -14,6 +14,7 @@ mod lines;
 mod names;
 mod router;
 pub mod socket;
+mod upkeep;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::admin::api::{Reloaded, StatusView, TimeForgotten, UpstreamView};
 use crate::admin::error::AdminError;
 use crate::clock::Clock;
 use crate::registry::{Forgotten, Registry};
+use crate::store::redb::RedbStore;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::{AccountState, Sessions};
 
@@ -54,6 +56,7 @@ pub struct Admin {
     started: Duration,
     reload: Option<Box<Reload>>,
     config_file: Option<PathBuf>,
+    store: Option<Arc<RedbStore>>,
 }
 
 impl Admin {
@@ -66,7 +69,17 @@ impl Admin {
         tasks: TaskTracker,
     ) -> Self {
         let started = clock.monotonic();
-        Self { registry, sessions, clock, upstreams: ArcSwap::from_pointee(upstreams), tasks, started, reload: None, config_file: None }
+        Self {
+            registry,
+            sessions,
+            clock,
+            upstreams: ArcSwap::from_pointee(upstreams),
+            tasks,
+            started,
+            reload: None,
+            config_file: None,
+            store: None,
+        }
     }
 
     /// With a configuration file that can be read again.
@@ -74,6 +87,13 @@ impl Admin {
     pub fn with_reload(mut self, config_file: PathBuf, reload: Box<Reload>) -> Self {
         self.config_file = Some(config_file);
         self.reload = Some(reload);
+        self
+    }
+
+    /// With the store's file, to look after it.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<RedbStore>) -> Self {
+        self.store = Some(store);
         self
     }
 

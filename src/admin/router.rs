@@ -21,6 +21,7 @@ use crate::admin::error::AdminError;
 use crate::admin::lines::Lines;
 use crate::admin::{Admin, Peer};
 use crate::registry::Removal;
+use crate::store::inventory::{Compacted, Inventory};
 
 /// Largest request body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -46,6 +47,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/status", get(status))
         .route("/api/reload", post(reload))
         .route("/api/time/forget", post(forget_time))
+        .route("/api/store/check", post(check_store))
+        .route("/api/store/compact", post(compact_store))
+        .route("/api/store/backup", get(back_up))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -181,6 +185,18 @@ async fn reload(State(admin): Shared, Extension(peer): Asker) -> Answer<Reloaded
 
 async fn forget_time(State(admin): Shared, Extension(peer): Asker) -> Answer<TimeForgotten> {
     admin.blocking(move |admin| admin.forget_time(peer)).await.map(Json)
+}
+
+async fn check_store(State(admin): Shared) -> Answer<Inventory> {
+    admin.blocking(Admin::check_store).await.map(Json)
+}
+
+async fn compact_store(State(admin): Shared, Extension(peer): Asker) -> Answer<Compacted> {
+    admin.blocking(move |admin| admin.compact_store(peer)).await.map(Json)
+}
+
+async fn back_up(State(admin): Shared, Extension(peer): Asker) -> Result<Response, AdminError> {
+    admin.back_up(peer).await
 }
 
 async fn no_route() -> Response {

@@ -46,11 +46,14 @@ impl Backend {
 
     /// The gateway, for what only a running one can do.
     pub(crate) async fn running(global: &Global) -> Result<Self, Failure> {
+        let missing = |socket: &Path| Failure::new(Exit::Unreachable, format!("no running keygate answers at {}", socket.display()));
+        Self::find(global).await?.map_err(|socket| missing(&socket))
+    }
+
+    /// The gateway, or the socket at which none answers.
+    pub(crate) async fn find(global: &Global) -> Result<Result<Self, PathBuf>, Failure> {
         let socket = socket_path(global)?;
-        if answers(&socket).await? {
-            return Ok(Self::Daemon { socket });
-        }
-        Err(Failure::new(Exit::Unreachable, format!("no running keygate answers at {}", socket.display())))
+        Ok(if answers(&socket).await? { Ok(Self::Daemon { socket }) } else { Err(socket) })
     }
 
     /// Asks, and reads the answer.
@@ -67,6 +70,27 @@ impl Backend {
     /// Asks without a body.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(Method::GET, path, &()).await
+    }
+
+    /// Asks, and hands out the answer piece by piece. An answer that breaks off is a failure.
+    pub(crate) async fn download(&self, path: &str, take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let Self::Daemon { socket } = self else { return Err(Failure::failed("only a running gateway sends files")) };
+        let request = Request::builder().uri(path).header(header::HOST, "keygate").body(Full::new(Bytes::new()));
+        let request = request.map_err(|error| Failure::usage(format!("cannot ask for that: {error}")))?;
+        let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broke_off(socket, &error))?;
+        let exchange = async move {
+            let (parts, mut body) = sender.send_request(request).await.map_err(|error| broke_off(socket, &error))?.into_parts();
+            if !parts.status.is_success() {
+                let answer = body.collect().await.map_err(|error| broke_off(socket, &error))?;
+                return Err(refused(parts.status, &answer.to_bytes()));
+            }
+            while let Some(frame) = body.frame().await {
+                take(frame.map_err(|error| broke_off(socket, &error))?.data_ref().unwrap_or(&Bytes::new()))?;
+            }
+            Ok(())
+        };
+        tokio::join!(exchange, connection).0
     }
 
     /// Asks, and gives the answer's bytes once it is complete.
@@ -110,11 +134,13 @@ fn socket_path(global: &Global) -> Result<PathBuf, Failure> {
     }
 }
 
+fn broke_off(socket: &Path, error: &dyn std::error::Error) -> Failure {
+    let text = format!("the gateway at {} broke off: {error}; look whether the change was made", socket.display());
+    Failure::new(Exit::Unreachable, text)
+}
+
 async fn over_socket(socket: &Path, request: Request<Bytes>) -> Result<(StatusCode, Bytes), Failure> {
-    let broken = |error: &dyn std::error::Error| {
-        let text = format!("the gateway at {} broke off: {error}; look whether the change was made", socket.display());
-        Failure::new(Exit::Unreachable, text)
-    };
+    let broken = |error: &dyn std::error::Error| broke_off(socket, error);
     let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let exchange = async move {

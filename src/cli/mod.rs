@@ -48,7 +48,7 @@ Keys and accounts:
   accounts      add, list, show, login, set-credential, set-administrator, remove
 
 Store:
-  store         forget-time
+  store         check, backup, restore, compact, rekey, forget-time
 
 Options:
 {options}

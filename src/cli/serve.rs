@@ -142,6 +142,7 @@ impl Daemon {
         }
         let clock = app::clock(&*opened.store, Arc::new(SystemClock::new())).map_err(|error| failed(&error))?;
         let settings = Settings::new(&config, None);
+        let store = Arc::clone(&opened.store);
         let keep =
             Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current()).map_err(|error| failed(&error))?;
         // The socket first: it is refused where another keygate answers, before any port is taken.
@@ -156,7 +157,8 @@ impl Daemon {
             Arc::clone(&clock),
             open::views(&config),
             TaskTracker::new(),
-        );
+        )
+        .with_store(store);
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let admin = match &config.file {
             Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app, background.clone())),

@@ -260,7 +260,7 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// Makes digests: HMAC-SHA-256 under a pepper derived from the master key, so that a stolen store alone cannot even confirm a
+/// Makes digests: HMAC-SHA-256 under a pepper that is sealed under the master key, so that a stolen store alone cannot even confirm a
 /// guess. A slow hash would buy nothing for 256 random bits and would be a gift to a flood of bad keys.
 #[derive(Clone)]
 pub struct KeyHasher(Hmac<Sha256>);

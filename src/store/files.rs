@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
 
 use crate::store::StoreError;
 
@@ -52,9 +53,29 @@ pub(super) fn open_private(path: &Path) -> Result<File, StoreError> {
 /// Writes a file that must not exist yet, 0600, and waits until it and its name are on the disk.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
     prepare_directory(path)?;
-    let mut file = tempfile::Builder::new().prefix(".keygate-").tempfile_in(directory_of(path)).map_err(io_error("create", path))?;
+    let mut file = new_in(directory_of(path))?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", path))?;
+    name_new(file, path)
+}
+
+/// A file without a name worth knowing yet, 0600, which is gone again unless it gets one.
+pub(super) fn new_in(folder: &Path) -> Result<NamedTempFile, StoreError> {
+    tempfile::Builder::new().prefix(".keygate-").tempfile_in(folder).map_err(io_error("create a file in", folder))
+}
+
+/// Gives a complete file its name, which nothing may have yet, and waits until that is on the disk.
+pub(super) fn name_new(file: NamedTempFile, path: &Path) -> Result<(), StoreError> {
     file.persist_noclobber(path).map_err(|error| io_error("create", path)(error.error))?;
+    sync_directory(path)
+}
+
+/// Puts a complete file in the place of another in one step, and waits until that is on the disk. With `aside` the old one stays, under
+/// that name; there is no moment at which `path` does not exist.
+pub(super) fn replace(file: NamedTempFile, path: &Path, aside: Option<&Path>) -> Result<(), StoreError> {
+    if let Some(aside) = aside {
+        fs::hard_link(path, aside).map_err(io_error("create", aside))?;
+    }
+    file.persist(path).map_err(|error| io_error("replace", path)(error.error))?;
     sync_directory(path)
 }
 

@@ -3,7 +3,9 @@
 mod encode;
 mod files;
 mod handouts;
+pub mod inventory;
 pub mod memory;
+pub mod moving;
 pub mod records;
 pub mod redb;
 pub mod seal;
@@ -131,9 +133,19 @@ pub fn open(path: &Path, source: &SecretSource, text: &MasterKeyText) -> Result<
         Err(error) => return Err(files::io_error("read", path)(error)),
     };
     let (master, warning) = MasterKey::obtain(source, text, !is_new)?;
-    let store =
-        if is_new { RedbStore::create(path, &master, redb::CACHE_BYTES)? } else { RedbStore::open(path, &master, redb::CACHE_BYTES)? };
-    Ok(Opened { store: Arc::new(store), hasher: master.hasher(), is_new, warning })
+    if is_new {
+        let store = RedbStore::create(path, &master, redb::CACHE_BYTES)?;
+        return Ok(Opened { hasher: store.hasher().clone(), store: Arc::new(store), is_new, warning });
+    }
+    let (store, warning) = match (RedbStore::open(path, &master, redb::CACHE_BYTES), source) {
+        (Err(StoreError::MasterKey(problem)), SecretSource::File(key_path)) => {
+            let master = moving::finish(path, key_path).ok_or(StoreError::MasterKey(problem))?;
+            let warning = "the change of the master key, which was interrupted, is complete now".to_owned();
+            (RedbStore::open(path, &master, redb::CACHE_BYTES)?, Some(warning))
+        }
+        (opened, _) => (opened?, warning),
+    };
+    Ok(Opened { hasher: store.hasher().clone(), store: Arc::new(store), is_new, warning })
 }
 
 /// What can be wrong with a store. The texts are for operators: they say what, where and what to do.

@@ -1,7 +1,9 @@
 //! The store in one redb file: one writing process, two-phase commits, a small cache. redb's types stop here.
 
+mod copy;
 mod opening;
 mod rehearsal;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +16,8 @@ use redb::{
 
 use self::opening::{builder, lay_out, open_database, rehearse};
 use crate::clock::Timestamp;
-use crate::keys::KeyId;
 use crate::keys::record::{IndexEntry, KeyRecord};
+use crate::keys::{KeyHasher, KeyId};
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error, unusable};
 use crate::store::handouts;
@@ -41,6 +43,7 @@ pub struct RedbStore {
     path: PathBuf,
     cache_bytes: usize,
     sealer: Sealer,
+    hasher: KeyHasher,
     /// `None` only while a failed write made it necessary to open the file anew and that failed too.
     database: RwLock<Option<Database>>,
 }
@@ -55,9 +58,15 @@ impl RedbStore {
     pub fn open(path: &Path, master: &MasterKey, cache_bytes: usize) -> Result<Self, StoreError> {
         files::prepare_directory(path)?;
         let sealer = master.sealer();
-        rehearse(path, &sealer, cache_bytes)?;
+        let (rehearsed, hasher) = rehearse(path, &sealer, cache_bytes)?;
+        drop(rehearsed);
         let database = open_database(path, cache_bytes)?;
-        Ok(Self { path: path.to_owned(), cache_bytes, sealer, database: RwLock::new(Some(database)) })
+        Ok(Self { path: path.to_owned(), cache_bytes, sealer, hasher, database: RwLock::new(Some(database)) })
+    }
+
+    /// Hashes keys as this store has them.
+    pub const fn hasher(&self) -> &KeyHasher {
+        &self.hasher
     }
 
     /// Makes a new store under this master key, and opens it. It gets its name when it is whole: a crash leaves all or nothing.
@@ -66,7 +75,7 @@ impl RedbStore {
     /// [`StoreError`]; also when there is a file of this name already.
     pub fn create(path: &Path, master: &MasterKey, cache_bytes: usize) -> Result<Self, StoreError> {
         files::prepare_directory(path)?;
-        let file = tempfile::Builder::new().prefix(".keygate-").tempfile_in(files::directory_of(path)).map_err(io_error("create", path))?;
+        let file = files::new_in(files::directory_of(path))?;
         let failed = |error: redb::Error| failure(path, "create", error);
         let backend = FileBackend::new(file.reopen().map_err(io_error("create", path))?).map_err(|error| failed(error.into()))?;
         let database = builder(cache_bytes).create_with_backend(backend).map_err(|error| failed(error.into()))?;
@@ -75,8 +84,7 @@ impl RedbStore {
         transaction.commit().map_err(|error| failed(error.into()))?;
         drop(database);
         file.as_file().sync_all().map_err(io_error("write", path))?;
-        file.persist_noclobber(path).map_err(|error| io_error("create", path)(error.error))?;
-        files::sync_directory(path)?;
+        files::name_new(file, path)?;
         Self::open(path, master, cache_bytes)
     }
 

@@ -1,4 +1,7 @@
-//! The master key and what hangs on it: the pepper of the key hashes, and the encryption of passwords and tokens at rest.
+//! The master key and what hangs on it: the encryption of passwords, tokens and the pepper of the key hashes at rest.
+//!
+//! The pepper is random and sealed in the store, not derived: the master key can be replaced, while nobody has the keys' texts to hash
+//! them anew.
 //!
 //! Sub-keys come from HKDF-SHA-256 (RFC 5869) with a label each; sealing is XChaCha20-Poly1305 with a random nonce. The associated
 //! data names the record and the field, so that a sealed value opens in its own place only.
@@ -18,7 +21,6 @@ use crate::keys::KeyHasher;
 use crate::secret::Secret;
 use crate::store::{StoreError, files};
 
-const PEPPER_LABEL: &[u8] = b"keygate/1/key-pepper";
 const SEAL_LABEL: &[u8] = b"keygate/1/seal";
 /// First byte of everything sealed; part of the associated data.
 const SEAL_VERSION: u8 = 1;
@@ -38,19 +40,6 @@ pub enum MasterKeyText {
 pub struct MasterKey(Secret<[u8; 32]>);
 
 impl MasterKey {
-    /// A new random one.
-    ///
-    /// # Errors
-    /// When the operating system gives no random bytes.
-    pub fn random() -> Result<Self, StoreError> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| StoreError::MasterKey(format!("the operating system gives no random bytes: {error}")))?;
-        let key = Self(Secret::new(bytes));
-        bytes.zeroize();
-        Ok(key)
-    }
-
     /// Reads base64 (as `openssl rand -base64 32` prints it) or 64 hex digits; white space around it does not matter.
     ///
     /// # Errors
@@ -107,17 +96,12 @@ impl MasterKey {
     /// # Errors
     /// [`StoreError::Io`] and [`StoreError::Unusable`] for the directory.
     pub fn create_file(path: &Path) -> Result<Self, StoreError> {
-        let key = Self::random()?;
+        let key = Self(random_bytes()?);
         let mut text = STANDARD.encode(key.0.expose());
         text.push('\n');
         let written = files::write_new(path, &text);
         text.zeroize();
         written.map(|()| key)
-    }
-
-    /// The hasher of API keys under this master key.
-    pub fn hasher(&self) -> KeyHasher {
-        KeyHasher::new(&self.derive(&[PEPPER_LABEL]))
     }
 
     /// What seals and opens the store's secrets.
@@ -134,6 +118,51 @@ impl MasterKey {
         bytes.zeroize();
         derived
     }
+}
+
+/// 32 random bytes.
+fn random_bytes() -> Result<Secret<[u8; 32]>, StoreError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::MasterKey(format!("the operating system gives no random bytes: {error}")))?;
+    let secret = Secret::new(bytes);
+    bytes.zeroize();
+    Ok(secret)
+}
+
+/// What keys are hashed under. Made with the store, and the same for as long as the store lives.
+pub(crate) struct Pepper(Secret<[u8; 32]>);
+
+impl Pepper {
+    /// That of a new store.
+    pub(crate) fn random() -> Result<Self, StoreError> {
+        random_bytes().map(Self)
+    }
+
+    /// Sealed for the store of this id.
+    pub(crate) fn seal(&self, sealer: &Sealer, store_id: &[u8]) -> Result<String, SealError> {
+        let mut text = STANDARD.encode(self.0.expose());
+        let sealed = sealer.seal(pepper_place(store_id), text.as_bytes());
+        text.zeroize();
+        sealed
+    }
+
+    /// What [`Pepper::seal`] sealed.
+    pub(crate) fn open(sealer: &Sealer, store_id: &[u8], sealed: &str) -> Result<Self, SealError> {
+        let text = sealer.open(pepper_place(store_id), sealed)?;
+        let mut decoded = STANDARD.decode(text.expose()).map_err(|_| SealError::Closed)?;
+        let pepper = <[u8; 32]>::try_from(decoded.as_slice()).map(|bytes| Self(Secret::new(bytes)));
+        decoded.zeroize();
+        pepper.map_err(|_| SealError::Closed)
+    }
+
+    /// The hasher of API keys under it.
+    pub(crate) fn hasher(&self) -> KeyHasher {
+        KeyHasher::new(&self.0)
+    }
+}
+
+fn pepper_place(store_id: &[u8]) -> Place<'_> {
+    Place { table: "meta", record: store_id, field: &[b"pepper"] }
 }
 
 /// The place of a sealed value: it opens nowhere else.

@@ -44,6 +44,7 @@ mod store_conformance;
 mod streaming;
 mod support;
 mod sweeping;
+mod upkeep;
 mod uploads;
 mod upstream_tls;
 mod watchdog;

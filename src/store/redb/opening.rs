@@ -10,10 +10,11 @@ use redb::{Builder, ConcurrencyMode, Database, ReadTransaction, ReadableDatabase
 
 use super::rehearsal::Rehearsal;
 use super::{ACCOUNTS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
+use crate::keys::KeyHasher;
 use crate::store::StoreError;
 use crate::store::encode::RecordError;
 use crate::store::files::{self, io_error, unusable};
-use crate::store::seal::{Place, SealError, Sealer};
+use crate::store::seal::{Pepper, Place, SealError, Sealer};
 
 /// Up to this size in bytes every page's checksum is verified at opening; above it that would delay the start.
 const FULL_CHECK_BYTES: u64 = 8 << 20;
@@ -24,18 +25,23 @@ const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 const SCHEMA: u32 = 1;
 const FORMAT: &[u8] = b"keygate store";
 const CHECK: &[u8] = b"this master key";
+pub(super) const STORE_ID: &str = "store_id";
+pub(super) const CHECK_FIELD: &str = "check";
+pub(super) const PEPPER_FIELD: &str = "pepper";
 
 /// All tables of a new store, and the marks by which it is known again.
 pub(super) fn lay_out(transaction: &WriteTransaction, path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
+    let pepper = Pepper::random()?;
     let fill = || -> Result<(), Failure> {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| Failure::Record(RecordError::Seal(SealError::Random(error))))?;
-        let check = sealer.seal(check_place(&id), CHECK).map_err(RecordError::Seal)?;
+        let marks = Marks::new(sealer, &id, &pepper)?;
         let mut meta = transaction.open_table(META)?;
         meta.insert("format", FORMAT)?;
         meta.insert("schema", SCHEMA.to_le_bytes().as_slice())?;
-        meta.insert("store_id", id.as_slice())?;
-        meta.insert("check", check.as_bytes())?;
+        meta.insert(STORE_ID, id.as_slice())?;
+        meta.insert(CHECK_FIELD, marks.check.as_bytes())?;
+        meta.insert(PEPPER_FIELD, marks.pepper.as_bytes())?;
         meta.insert("next_account", 1_u32.to_le_bytes().as_slice())?;
         transaction.open_table(KEYS)?;
         transaction.open_table(KEY_INDEX)?;
@@ -47,16 +53,29 @@ pub(super) fn lay_out(transaction: &WriteTransaction, path: &Path, sealer: &Seal
     fill().map_err(|error| error.at(path, "create"))
 }
 
+/// What of the marks hangs on the master key.
+pub(super) struct Marks {
+    pub(super) check: String,
+    pub(super) pepper: String,
+}
+
+impl Marks {
+    pub(super) fn new(sealer: &Sealer, store_id: &[u8], pepper: &Pepper) -> Result<Self, RecordError> {
+        Ok(Self { check: sealer.seal(check_place(store_id), CHECK)?, pepper: pepper.seal(sealer, store_id)? })
+    }
+}
+
 fn check_place(store_id: &[u8]) -> Place<'_> {
     Place { table: "meta", record: store_id, field: &[b"check"] }
 }
 
-/// Plays the opening through without changing the file, and looks whether it is our store.
-pub(super) fn rehearse(path: &Path, sealer: &Sealer, cache_bytes: usize) -> Result<(), StoreError> {
+/// Plays the opening through without changing the file, and looks whether it is our store. Gives a store whose changes are kept in
+/// memory and forgotten, and the hasher of its keys.
+pub(super) fn rehearse(path: &Path, sealer: &Sealer, cache_bytes: usize) -> Result<(Database, KeyHasher), StoreError> {
     let file = files::open_private(path)?;
     refuse_foreign(path, &file)?;
     let len = file.metadata().map_err(io_error("read", path))?.len();
-    let look = || -> Result<(), StoreError> {
+    let look = || -> Result<(Database, KeyHasher), StoreError> {
         let backend = FileBackend::new(file).map_err(|error| failure(path, "open", error.into()))?;
         let backend = Rehearsal::new(backend).map_err(io_error("read", path))?;
         let database = builder(cache_bytes)
@@ -64,7 +83,9 @@ pub(super) fn rehearse(path: &Path, sealer: &Sealer, cache_bytes: usize) -> Resu
             .create_with_backend(backend)
             .map_err(|error| failure(path, "open", error.into()))?;
         let transaction = database.begin_read().map_err(|error| failure(path, "read", error.into()))?;
-        recognise(&transaction, path, sealer)
+        let pepper = recognise(&transaction, path, sealer)?;
+        drop(transaction);
+        Ok((database, pepper.hasher()))
     };
     // redb panics on some files that were altered in ways its checksums do not cover.
     catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| Err(damaged(path, "its structure is broken")))
@@ -86,8 +107,8 @@ fn refuse_foreign(path: &Path, mut file: &File) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether this is a keygate store, of a version that is known here, under this master key.
-fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
+/// The pepper, if this is a keygate store, of a version that is known here, under this master key.
+fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Result<Pepper, StoreError> {
     let foreign = || unusable(path, "this is a redb file, but not a keygate store; check [store] path".to_owned());
     let meta = transaction.open_table(META).map_err(|error| match error.into() {
         redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_) => foreign(),
@@ -106,8 +127,8 @@ fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Res
             format!("this store comes from a newer keygate (version {schema}, known here: {SCHEMA}); use that one, or a backup of before");
         return Err(unusable(path, problem));
     }
-    let check = String::from_utf8(field("check")?).unwrap_or_default();
-    let opened = sealer.open(check_place(&field("store_id")?), &check);
+    let check = String::from_utf8(field(CHECK_FIELD)?).unwrap_or_default();
+    let opened = sealer.open(check_place(&field(STORE_ID)?), &check);
     if !opened.is_ok_and(|plain| plain.expose().as_bytes() == CHECK) {
         return Err(StoreError::MasterKey(format!(
             "the master key is not the one of {}; restore the one that belongs to it (both are one unit of backup)",
@@ -122,7 +143,9 @@ fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Res
         transaction.open_table(HANDOUTS)?;
         Ok(())
     };
-    all_there().map_err(|error| error.at(path, "read"))
+    all_there().map_err(|error| error.at(path, "read"))?;
+    let pepper = String::from_utf8(field(PEPPER_FIELD)?).unwrap_or_default();
+    Pepper::open(sealer, &field(STORE_ID)?, &pepper).map_err(|_| damaged(path, "what keys are hashed under does not open"))
 }
 
 pub(super) fn builder(cache_bytes: usize) -> Builder {

@@ -70,7 +70,7 @@ fn the_file_is_for_its_owner_alone_and_shows_no_secret() {
     let disk = OnDisk::new();
     let store = disk.create();
     let secret = ApiKey::generate(KeyId::from_u64(5)).expect("key");
-    let record = KeyRecord { digest: master(1).hasher().digest(&secret), ..key(5) };
+    let record = KeyRecord { digest: store.hasher().digest(&secret), ..key(5) };
     let token = AccountRecord { credential: Credential::Token("static-api-token".into()), ..account(2) };
     let changes = [Change::PutKey(record), Change::PutAccount(account(1)), Change::PutAccount(token), Change::PutSession(session(1, None))];
     store.commit(changes.into()).expect("committed");
