@@ -325,8 +325,14 @@ pub struct StatusView {
     pub uptime_seconds: u64,
     /// The configuration file, if there is one.
     pub config: Option<String>,
+    /// Where it listens.
+    #[serde(default)]
+    pub listeners: Vec<ListenerView>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamView>,
+    /// The store's file; null: it is in memory.
+    #[serde(default)]
+    pub store: Option<StoreView>,
     /// How many accounts.
     pub accounts: usize,
     /// How many of them are broken.
@@ -337,6 +343,26 @@ pub struct StatusView {
     pub time: String,
     /// By how much the machine's clock is behind that.
     pub clock_behind_seconds: u64,
+}
+
+/// An address that is listened on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerView {
+    /// With scheme and port.
+    pub url: String,
+    /// The address itself.
+    pub address: std::net::SocketAddr,
+    /// The upstream whose own it is; null: by host name.
+    pub upstream: Option<String>,
+}
+
+/// The store's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreView {
+    /// Where it is.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// `POST /api/time/forget`.

@@ -24,7 +24,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::api::{Reloaded, StatusView, TimeForgotten, UpstreamView};
+use crate::admin::api::{ListenerView, Reloaded, StatusView, StoreView, TimeForgotten, UpstreamView};
 use crate::admin::error::AdminError;
 use crate::clock::Clock;
 use crate::registry::{Forgotten, Registry};
@@ -57,6 +57,7 @@ pub struct Admin {
     reload: Option<Box<Reload>>,
     config_file: Option<PathBuf>,
     store: Option<Arc<RedbStore>>,
+    listeners: Vec<ListenerView>,
 }
 
 impl Admin {
@@ -79,6 +80,7 @@ impl Admin {
             reload: None,
             config_file: None,
             store: None,
+            listeners: Vec::new(),
         }
     }
 
@@ -97,6 +99,13 @@ impl Admin {
         self
     }
 
+    /// With the addresses that are listened on.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: Vec<ListenerView>) -> Self {
+        self.listeners = listeners;
+        self
+    }
+
     /// What `keygate status` shows. Blocking.
     fn status(&self) -> Result<StatusView, AdminError> {
         let accounts = self.sessions.accounts();
@@ -106,7 +115,9 @@ impl Admin {
             pid: std::process::id(),
             uptime_seconds: self.clock.monotonic().saturating_sub(self.started).as_secs(),
             config: self.config_file.as_ref().map(|file| file.display().to_string()),
+            listeners: self.listeners.clone(),
             upstreams: self.upstreams.load().iter().map(|view| self.with_problem(view)).collect(),
+            store: self.store.as_ref().map(|store| StoreView { path: store.path().display().to_string(), bytes: store.size() }),
             accounts: accounts.len(),
             broken_accounts: broken.count(),
             keys: self.registry.count_living()?,

@@ -1,12 +1,19 @@
 //! `keygate status` and `keygate reload`: what only a running gateway can answer.
 
-use http::Method;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
-use crate::admin::api::{Reloaded, StatusView};
+use http::Method;
+use tokio::net::TcpStream;
+
+use crate::admin::api::{ListenerView, Reloaded, StatusView};
 use crate::cli::client::Backend;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
 use crate::cli::{Global, timekeeping};
+
+/// How long a healthy gateway may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// `keygate status`.
 pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), Failure> {
@@ -33,11 +40,45 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
         _ => status.time,
     };
     rows.push(vec!["time".to_owned(), time]);
+    let listener =
+        |one: ListenerView| vec!["listener".to_owned(), format!("{} ({})", one.url, one.upstream.as_deref().unwrap_or("by host name"))];
+    rows.extend(status.listeners.into_iter().map(listener));
+    rows.extend(status.store.map(|store| vec!["store".to_owned(), format!("{} ({} bytes)", store.path, store.bytes)]));
     for one in status.upstreams {
         let problem = one.problem.map(|problem| format!(": cannot connect: {problem}")).unwrap_or_default();
         rows.push(vec!["upstream".to_owned(), format!("{} ({}) {}{problem}", one.name, one.kind, one.url)]);
     }
     output.rows(&["WHAT", "VALUE"], &rows)
+}
+
+/// `keygate healthcheck`. Whether media servers are up does not matter: a restart of the gateway would not help them.
+///
+/// # Errors
+/// Always with exit code 1: what asks for health knows no other.
+pub(crate) async fn healthcheck(global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let ill = |why: String| Failure::failed(format!("not healthy: {why}"));
+    let asked = async { Backend::running(global).await?.get::<StatusView>("/api/status").await };
+    let asked = tokio::time::timeout(PATIENCE, asked).await;
+    let status = asked.map_err(|_| ill("the gateway does not answer in time".to_owned()))?.map_err(|failure| ill(failure.message))?;
+    for listener in &status.listeners {
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(reachable(listener.address))).await;
+        let cannot = |why: &dyn std::fmt::Display| ill(format!("{} accepts no connection: {why}", listener.url));
+        connected.map_err(|late| cannot(&late))?.map_err(|error| cannot(&error))?;
+    }
+    if output.format() == Format::Json {
+        return output.json(&serde_json::json!({ "healthy": true, "listeners": status.listeners.len() }));
+    }
+    output.sentence(&format!("healthy: keygate {} answers, and {} listeners accept connections", status.version, status.listeners.len()))
+}
+
+/// Every address is also this machine's.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let own: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    SocketAddr::new(own, address.port())
 }
 
 /// `keygate reload`.

@@ -10,6 +10,7 @@ mod client;
 pub mod demo;
 pub mod failure;
 mod gateway;
+mod init;
 mod keys;
 mod online;
 pub mod open;
@@ -37,11 +38,13 @@ const HELP: &str = "\
 {usage-heading} {usage}
 
 Run:
+  init          Write a configuration for a media server
   serve         Run the gateway
   demo          Run it in front of built-in stand-ins of the three media servers
   check-config  Check the configuration
   reload        Let the running gateway read its configuration again
   status        Show what the running gateway does
+  healthcheck   Exit 0 when the gateway answers, else 1
 
 Keys and accounts:
   keys          create, list, show, edit, disable, enable, rotate, revoke
@@ -98,6 +101,8 @@ pub struct Global {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Write a configuration for a media server, after finding out what it is
+    Init(init::InitArgs),
     /// Run the gateway
     Serve(serve::ServeArgs),
     /// Run the gateway in front of built-in stand-ins of the three media servers, with a key for each
@@ -108,6 +113,8 @@ pub enum Command {
     Reload,
     /// Show what the running gateway does
     Status,
+    /// Exit 0 when the running gateway answers and accepts connections, else 1; for containers
+    Healthcheck,
     /// Make, show and change API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -147,6 +154,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, global),
         Command::CheckConfig(args) => check_config(args, global, &mut output),
         Command::Reload => block_on(gateway::reload(global, &mut output)),
+        Command::Init(args) => block_on(init::run(args, global, &mut output)),
+        Command::Healthcheck => block_on(gateway::healthcheck(global, &mut output)),
         Command::Status => block_on(gateway::status(global, &mut output)),
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),

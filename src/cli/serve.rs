@@ -10,24 +10,24 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::api::ListenerView;
 use crate::admin::socket::{self, AdminSocket, SocketAccess};
 use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::failure::Failure;
 use crate::cli::online::{self, Judged};
 use crate::cli::signals::{Asked, Signals};
-use crate::cli::{Global, open, process, timekeeping, watchdog};
+use crate::cli::{Global, init, open, process, timekeeping, watchdog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::problem::Warning;
 use crate::config::{self, Config};
 use crate::gateway::Gateway;
-use crate::gateway::routing::{self, Settings};
+use crate::gateway::routing::Settings;
 use crate::server::activation::Activated;
-use crate::server::listener::Purpose;
-use crate::upstream::call::CallError;
+use crate::server::listener::{Listener, Purpose};
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
-use crate::upstream::survey::{Found, survey};
+use crate::upstream::survey::survey;
 use crate::upstream::{Kind, UpstreamName};
 
 /// How often changes are written again that hold in memory and are not yet durable.
@@ -47,7 +47,8 @@ pub struct ServeArgs {
     pub listen: Option<SocketAddr>,
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
+/// A kind on the command line.
+pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     let known = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
     known.ok_or_else(|| format!("one of {}", Kind::ALL.map(Kind::as_str).join(", ")))
 }
@@ -84,19 +85,7 @@ async fn configuration(args: &ServeArgs, global: &Global) -> Result<(Config, Vec
     if let Some(kind) = args.kind {
         return of_kind(kind);
     }
-    let (config, _) = of_kind(Kind::Audiobookshelf)?;
-    let failed = |why: String| Failure::new(Exit::Upstream, format!("{why}; say what it is with --kind"));
-    let upstream = config.upstreams.first().map(routing::upstream).ok_or_else(|| Failure::usage("no upstream"))?;
-    match survey(&upstream).await {
-        Ok(Found::Server { kind, .. }) => of_kind(kind),
-        Ok(Found::Starting) => Err(failed(format!("{url} is still starting"))),
-        Ok(Found::Stranger) => Err(failed(format!("{url} does not answer as Audiobookshelf, Emby or Jellyfin"))),
-        // What it says of settings holds for a file: the command line has none of them.
-        Err(error @ CallError::Tls { .. }) => {
-            Err(Failure::new(Exit::Upstream, format!("{error}. Settings stand in [[upstream]] of a file: see config.example.toml")))
-        }
-        Err(error) => Err(failed(format!("cannot find out what {url} is: {error}"))),
-    }
+    of_kind(init::recognise(url, listen.as_deref()).await?.kind)
 }
 
 struct Daemon {
@@ -158,7 +147,8 @@ impl Daemon {
             open::views(&config),
             TaskTracker::new(),
         )
-        .with_store(store);
+        .with_store(store)
+        .with_listeners(listening(&app));
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let admin = match &config.file {
             Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app, background.clone())),
@@ -202,15 +192,22 @@ impl Daemon {
     }
 }
 
-fn announce(config: &Config, app: &App) {
-    for (listener, address) in app.server.listeners.iter().zip(app.addresses()) {
+fn listening(app: &App) -> Vec<ListenerView> {
+    let view = |(listener, &address): (&Listener, &SocketAddr)| {
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        let upstream = match (listener.purpose, &listener.upstream) {
-            (Purpose::Redirect { .. }, _) => "none: leads to https",
-            (Purpose::Serve, None) => "by host name",
-            (Purpose::Serve, Some(name)) => name.as_str(),
+        let upstream = match listener.purpose {
+            Purpose::Redirect { .. } => Some("none: leads to https".to_owned()),
+            Purpose::Serve => listener.upstream.as_ref().map(ToString::to_string),
         };
-        tracing::info!(url = %format_args!("{scheme}://{address}"), upstream, "listening");
+        ListenerView { url: format!("{scheme}://{address}"), address, upstream }
+    };
+    app.server.listeners.iter().zip(app.addresses()).map(view).collect()
+}
+
+fn announce(config: &Config, app: &App) {
+    for listener in listening(app) {
+        let upstream = listener.upstream.as_deref().unwrap_or("by host name");
+        tracing::info!(url = %listener.url, upstream, "listening");
     }
     let accounts = app.keep.sessions.accounts().len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), accounts, socket = %config.admin.socket.display(), "ready");

@@ -64,6 +64,16 @@ impl RedbStore {
         Ok(Self { path: path.to_owned(), cache_bytes, sealer, hasher, database: RwLock::new(Some(database)) })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of its file in bytes; 0 where that cannot be told.
+    pub fn size(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |found| found.len())
+    }
+
     /// Hashes keys as this store has them.
     pub const fn hasher(&self) -> &KeyHasher {
         &self.hasher

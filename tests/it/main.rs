@@ -18,6 +18,7 @@ mod config;
 mod crash;
 mod daemon;
 mod deny_lists;
+mod first_steps;
 mod forwarding;
 mod guessing;
 mod handouts;
