@@ -171,12 +171,12 @@ impl Route<'_> {
             if place > 0 {
                 out.push(0x1e);
             }
-            if packet::claim(packet.as_bytes(), true) == Claim::Auth {
-                out.extend_from_slice(self.authenticated(packet, seat, notes).await?.expose().as_bytes());
-            } else if seat.is_waiting() && !packet::may_client_begin_with(packet.as_bytes()) {
-                return Err(Closing::EARLY);
-            } else {
-                out.extend_from_slice(packet.as_bytes());
+            match packet::claim(packet.as_bytes(), true) {
+                Claim::Auth => out.extend_from_slice(self.authenticated(packet, seat, notes).await?.expose().as_bytes()),
+                _ if seat.is_waiting() && !packet::may_client_begin_with(packet.as_bytes()) => return Err(Closing::EARLY),
+                // A pong in its place: as if the server had not heard it.
+                Claim::Ruling if !self.porter().may_rule(seat) => out.push(b'3'),
+                _ => out.extend_from_slice(packet.as_bytes()),
             }
         }
         Ok(out)

@@ -22,8 +22,8 @@ use crate::gateway::Worker;
 use crate::gateway::pipeline::{Notes, Route};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Site;
-use crate::keys::ApiKey;
 use crate::keys::index::Verified;
+use crate::keys::{ApiKey, Scope};
 use crate::policy::{self, Admission, Permit, Proof};
 use crate::secret::Secret;
 use crate::target::Path;
@@ -201,6 +201,13 @@ impl Doorman for Porter {
         match seat.standing() {
             Standing::Key(_, digest) => self.admit(self.worker.gateway().index.find(&digest), Proof::Socket),
             Standing::Waiting(_) | Standing::Native | Standing::Closed => None,
+        }
+    }
+
+    fn may_rule(&self, seat: &Seat) -> bool {
+        match seat.standing() {
+            Standing::Key(_, digest) => self.worker.gateway().index.find(&digest).is_some_and(|key| key.scopes().contains(Scope::Admin)),
+            Standing::Waiting(_) | Standing::Native | Standing::Closed => false,
         }
     }
 

@@ -29,21 +29,18 @@ async def sync_and_close(client, playing):
     await client.close_open_session(session_id=playing.id_)
 
 
-async def changed_progress(client, book, seen):
-    """Changes the progress until the socket tells of it: a change before the server knows the socket's user is told to nobody."""
+async def synced_progress(client, playing, seen):
+    """Syncs a play session until the socket tells of it: what comes before the server knows the socket's user is told to nobody."""
+    report = SyncOpenSessionParameters(current_time=7.0, time_listened=1.0, duration=30.0)
     while True:
-        # The client makes three calls of it, each of which is an event.
-        await client.update_my_media_progress(item_id=book.id_, duration_seconds=30, progress_seconds=7, is_finished=False)
-        for _ in range(3):
-            try:
-                progress = await asyncio.wait_for(seen.get(), 0.3)
-            except asyncio.TimeoutError:
-                break
-            if progress.current_time == 7:
-                return 7
+        await client.sync_open_session(session_id=playing.id_, parameters=report)
+        try:
+            return (await asyncio.wait_for(seen.get(), 0.3)).current_time
+        except asyncio.TimeoutError:
+            continue
 
 
-async def receive_progress(client, socket, book):
+async def receive_progress(client, socket, book, playing):
     """Events that a change of progress brings, the user's own data among them."""
     seen, user = asyncio.Queue(), asyncio.Queue()
 
@@ -55,7 +52,8 @@ async def receive_progress(client, socket, book):
 
     socket.set_user_callbacks(on_user_updated=on_user, on_user_item_progress_updated=on_progress)
     await socket.init_client()
-    step("socket: progress event", await asyncio.wait_for(changed_progress(client, book, seen), 20) == 7)
+    step("socket: progress event", await asyncio.wait_for(synced_progress(client, playing, seen), 20) == 7)
+    await client.update_my_media_progress(item_id=book.id_, duration_seconds=30, progress_seconds=9, is_finished=False)
     updated = await asyncio.wait_for(user.get(), 10)
     step("socket: the user's event has no token", updated.username == client.user.username and not updated.token)
     await socket.shutdown()
@@ -88,8 +86,8 @@ async def main():
         step("transcode", track.startswith("/hls/"), track.rsplit("/", 1)[-1])
         async with session.get(url + track) as answer:
             step("playlist by URL alone", answer.status == 200 and (await answer.read()).startswith(b"#EXTM3U"))
+        await receive_progress(client, socket, book, playing)
         await client.close_open_session(session_id=playing.id_)
-        await receive_progress(client, socket, book)
         await client.logout()
         step("logout", True)
         wrong = SessionConfiguration(session=session, url=url, token="kg_wrong")

@@ -6,8 +6,10 @@ mod tokens;
 
 use crate::support::socket::Socket;
 use crate::support::wire::eventually;
-use crate::support::{Rig, Setup, make_key};
-use keygate::demo::Options;
+use crate::support::{ALICE_PASSWORD, Rig, Setup, make_key};
+use keygate::demo::{Options, User};
+use keygate::keys::{Scope, Scopes};
+use keygate::registry::KeyPatch;
 use keygate::upstream::Kind;
 
 pub(crate) const OPEN: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -202,5 +204,25 @@ async fn people_with_logins_of_the_servers_own_pass_where_they_may() {
         socket.hear().await;
         socket.say(&auth(rig.secret())).await;
         assert!(socket.hear().await.starts_with("42[\"init\","), "{disguised} was not taken for a person's and sent on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_administrators_may_send_needs_a_key_with_the_scope_admin() {
+    let options = Options { users: vec![User::admin("alice", ALICE_PASSWORD)], ..Options::default() };
+    let rig = Setup::new(Kind::Audiobookshelf).standin(options).start().await;
+    let boss = rig.another_key("boss");
+    let scopes = KeyPatch { scopes: Some(Scopes::from_iter([Scope::Admin])), ..KeyPatch::default() };
+    rig.keep().registry.edit_key(boss.id(), scopes).expect("a scope");
+    const LISTEN: &str = r#"42["set_log_listener",0]"#;
+    for (key, heard) in [(rig.secret(), "3"), (boss.expose(), r#"42["log",{"message":"a line"}]"#)] {
+        let mut socket = connected(&rig, OPEN).await;
+        socket.say(&auth(key)).await;
+        assert!(socket.hear().await.starts_with("42[\"init\","));
+        socket.say(LISTEN).await;
+        // Answered in the order in which it came.
+        socket.say("2").await;
+        assert_eq!(socket.hear().await, heard);
+        assert!(polling::heard_after(&rig, key, &format!("{LISTEN}\u{1e}2")).await.starts_with(heard));
     }
 }

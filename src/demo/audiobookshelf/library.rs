@@ -75,12 +75,12 @@ pub(super) async fn route(server: &Arc<Server>, call: &mut Call, caller: &Caller
             answer::json(&json!({"id": id, "userId": caller.id}))
         }
         ["session", id, action @ ("sync" | "close")] if method == Method::POST => {
-            call.sink(&server.control).await;
-            end_or_sync(server, id, action)
+            let report = call.json().await.unwrap_or_default();
+            end_or_sync(server, id, action, &report)
         }
         ["me", "progress", id] if method == Method::PATCH => {
             let change = call.json().await.unwrap_or_default();
-            tell_progress(server, caller, id, &change);
+            tell_user(server, caller, &progress(id, &change));
             answer::text(StatusCode::OK, "text/plain; charset=utf-8", "OK")
         }
         ["me", "progress", _] if is_read => not_found(),
@@ -91,17 +91,19 @@ pub(super) async fn route(server: &Arc<Server>, call: &mut Call, caller: &Caller
     })
 }
 
-/// What a change of progress sends to the user's sockets: the progress, and the whole user with the token that never dies.
-fn tell_progress(server: &Server, caller: &Caller, item: &str, change: &Value) {
-    let progress = json!({
+/// How far somebody is in a book.
+fn progress(item: &str, change: &Value) -> Value {
+    json!({
         "id": random::uuid(), "libraryItemId": item, "episodeId": null, "duration": SECONDS, "progress": change["progress"].as_f64().unwrap_or(0.0),
         "currentTime": change["currentTime"].as_f64().unwrap_or(0.0), "isFinished": change["isFinished"].as_bool().unwrap_or(false),
         "hideFromContinueListening": false, "lastUpdate": ADDED, "startedAt": ADDED, "finishedAt": null
-    });
-    let event =
-        json!(["user_item_progress_updated", {"id": progress["id"], "sessionId": null, "deviceDescription": null, "data": progress}]);
-    server.control.push(&format!("42{event}"));
-    let user = super::auth::user_of(server, caller);
+    })
+}
+
+/// What a change of progress sends to the user's sockets: the whole user, with the token that never dies.
+fn tell_user(server: &Server, caller: &Caller, progress: &Value) {
+    let mut user = super::auth::user_of(server, caller);
+    user["mediaProgress"] = json!([progress]);
     server.control.push(&format!("42{}", json!(["user_updated", user])));
 }
 
@@ -172,13 +174,14 @@ fn not_found() -> Response<Body> {
 }
 
 /// Keeps or forgets an open session.
-fn end_or_sync(server: &Server, session: &str, action: &str) -> Response<Body> {
-    let mut ledger = server.control.ledger();
-    if !ledger.playbacks.contains_key(session) {
-        return not_found();
-    }
+fn end_or_sync(server: &Server, session: &str, action: &str, report: &Value) -> Response<Body> {
+    let Some((item, _)) = server.control.ledger().playbacks.get(session).cloned() else { return not_found() };
     if action == "close" {
-        ledger.playbacks.remove(session);
+        server.control.ledger().playbacks.remove(session);
+    } else {
+        let progress = progress(&item, report);
+        let event = json!({"id": progress["id"], "sessionId": session, "deviceDescription": null, "data": progress});
+        server.control.push(&format!("42{}", json!(["user_item_progress_updated", event])));
     }
     answer::text(StatusCode::OK, "text/plain; charset=utf-8", "OK")
 }

@@ -40,6 +40,7 @@ struct Session {
     /// Told when one has.
     taken_over: Notify,
     is_known: Mutex<bool>,
+    is_admin: Mutex<bool>,
     /// What a test or another request pushes; whichever transport sends now reads it.
     pushes: tokio::sync::Mutex<broadcast::Receiver<String>>,
 }
@@ -71,6 +72,7 @@ fn open(server: &Arc<Server>) -> Arc<Session> {
         socket: Mutex::default(),
         taken_over: Notify::new(),
         is_known: Mutex::new(false),
+        is_admin: Mutex::new(false),
         pushes: tokio::sync::Mutex::new(server.control.pushes()),
     });
     lock(&server.sockets.open).insert(session.sid.clone(), Arc::clone(&session));
@@ -115,8 +117,10 @@ impl Session {
     fn event(&self, server: &Server, text: &str) {
         let array = text.find('[').map_or("", |at| &text[at..]);
         let Ok(Value::Array(event)) = serde_json::from_str(array) else { return };
-        if event.first().and_then(Value::as_str) != Some("auth") {
-            return;
+        match event.first().and_then(Value::as_str) {
+            Some("auth") => {}
+            Some("set_log_listener") if *lock(&self.is_admin) => return self.send(r#"42["log",{"message":"a line"}]"#.to_owned()),
+            _ => return,
         }
         let ledger = server.control.ledger();
         let token = event.get(1).and_then(Value::as_str).unwrap_or_default();
@@ -124,6 +128,7 @@ impl Session {
         let is_key = ledger.claims(token).is_ok_and(|claims| claims["type"] == "api");
         let account = ledger.bearer(token).filter(|_| !is_key);
         *lock(&self.is_known) = account.is_some();
+        *lock(&self.is_admin) = account.is_some_and(|account| account.is_admin);
         let reply = match account {
             Some(account) if account.is_admin => {
                 json!(["init", {"userId": account.id, "username": account.name, "usersOnline": []}])

@@ -116,12 +116,15 @@ impl Engine {
 
     /// Judges a whole message; `true`: that takes a while.
     fn judge(&mut self, held: Held, sink: &mut Sink<'_>) -> Result<bool, Closing> {
-        if packet::claim(&held.text, true) != Claim::Auth {
-            if self.is_early && !packet::may_client_begin_with(&held.text) {
-                return Err(Closing::EARLY);
+        match packet::claim(&held.text, true) {
+            Claim::Auth => {}
+            _ if self.is_early && !packet::may_client_begin_with(&held.text) => return Err(Closing::EARLY),
+            // As if the server had not heard it, which is what it does for users who are no administrators.
+            Claim::Ruling if !self.doorman.may_rule(&self.seat) => return Ok(false),
+            _ => {
+                sink.put(&held.wire);
+                return Ok(false);
             }
-            sink.put(&held.wire);
-            return Ok(false);
         }
         let text = std::str::from_utf8(&held.text).map_err(|_| Closing::MALFORMED)?;
         let auth = Auth::read(text);

@@ -43,6 +43,9 @@ pub(crate) trait Doorman {
     /// A permit for what a seat already is: authenticated on another connection of the same session.
     fn seated(&self, seat: &Seat) -> Option<Permit>;
 
+    /// Whether it may send what only an administrator may.
+    fn may_rule(&self, seat: &Seat) -> bool;
+
     /// How long the seat may still wait for its `auth`.
     fn patience(&self, seat: &Seat) -> std::time::Duration;
 }

@@ -11,6 +11,9 @@ use crate::secret::Secret;
 
 /// The event with which a client says who it is.
 const AUTH: &[u8] = b"auth";
+/// Events that only an administrator may send (`server/SocketAuthority.js`): the server's log, words to all users, the end of others'
+/// work. The routes that do the same are restricted.
+const RULING: [&[u8]; 4] = [b"set_log_listener", b"remove_log_listener", b"message_all_users", b"cancel_scan"];
 /// Packets that a client may send before it: pong, the probe of a transport and the change to it, close.
 const CLIENT_EARLY: &[&[u8]] = &[b"1", b"2", b"3", b"2probe", b"3probe", b"5", b"40", b"41"];
 /// Packets that a server may send before it: close, ping, the answer to a probe, "no packet".
@@ -29,6 +32,8 @@ pub(crate) enum Claim {
     Undecided,
     /// It is, or the server may take it for one.
     Auth,
+    /// It is an event that only an administrator may send.
+    Ruling,
     /// It is another one.
     Other,
 }
@@ -61,27 +66,40 @@ fn array(packet: &[u8]) -> Result<usize, Option<Claim>> {
     if packet[at] == b'[' { Ok(at) } else { Err(Some(Claim::Other)) }
 }
 
-/// Whether the first element of an array is the string "auth", however its letters are escaped. `None`: it cannot be told yet.
+/// What the first element of an array makes of an event. `None`: it cannot be told yet.
 fn name(array: &[u8]) -> Option<Claim> {
     let start = array.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))?;
     let [b'"', rest @ ..] = array.get(start..)? else { return Some(Claim::Other) };
-    let mut rest = rest;
-    for wanted in AUTH {
+    if is_named(rest, AUTH)? {
+        return Some(Claim::Auth);
+    }
+    for ruling in RULING {
+        if is_named(rest, ruling)? {
+            return Some(Claim::Ruling);
+        }
+    }
+    Some(Claim::Other)
+}
+
+/// Whether a JSON string (behind its first quotation mark) is this name, however its letters are escaped. `None`: it cannot be told yet.
+fn is_named(string: &[u8], name: &[u8]) -> Option<bool> {
+    let mut rest = string;
+    for wanted in name {
         rest = match rest {
             [] | [b'\\'] => return None,
             [b'\\', b'u', hex @ ..] => {
                 let digits = hex.get(..4)?;
                 let code = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
                 if code != Some(u32::from(*wanted)) {
-                    return Some(Claim::Other);
+                    return Some(false);
                 }
                 &hex[4..]
             }
             [byte, rest @ ..] if byte == wanted => rest,
-            _ => return Some(Claim::Other),
+            _ => return Some(false),
         };
     }
-    Some(if *rest.first()? == b'"' { Claim::Auth } else { Claim::Other })
+    Some(*rest.first()? == b'"')
 }
 
 /// An `auth` of a client.
@@ -179,6 +197,14 @@ mod tests {
             assert_eq!(claim(packet.as_bytes(), true), Claim::Auth, "{packet}");
         }
         for packet in [
+            r#"42["set_log_listener",0]"#,
+            r#"42 ["message_all_users",{"message":"hi"}]"#,
+            r#"42/,7["\u0063ancel_scan","x"]"#,
+            r#"451-["remove_log_listener"]"#,
+        ] {
+            assert_eq!(claim(packet.as_bytes(), true), Claim::Ruling, "{packet}");
+        }
+        for packet in [
             "",
             "4",
             "40",
@@ -189,7 +215,7 @@ mod tests {
             "43[\"auth\"]",
             r#"42["authx","K"]"#,
             r#"42["aut","h"]"#,
-            r#"42["set_log_listener",4]"#,
+            r#"42["item_updated",4]"#,
             r#"42{"auth":1}"#,
             r#"42"auth""#,
             "42",

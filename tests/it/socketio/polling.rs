@@ -38,6 +38,15 @@ async fn authenticated(rig: &Rig) -> String {
     target
 }
 
+/// What a poll brings after these packets of a session that a key has opened.
+pub(super) async fn heard_after(rig: &Rig, key: &str, packets: &str) -> String {
+    let target = opened(rig).await;
+    assert_eq!(post(rig, &target, &auth(key)).await.text(), "ok");
+    assert!(get(rig, &target).await.text().starts_with("42[\"init\","));
+    assert_eq!(post(rig, &target, packets).await.text(), "ok");
+    get(rig, &target).await.text()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_an_auth_opens_a_polled_session() {
     let rig = Rig::new(Kind::Audiobookshelf).await;
