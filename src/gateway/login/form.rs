@@ -14,7 +14,7 @@ use crate::forward::body::RequestBody;
 use crate::gateway::refusal::Refusal;
 
 /// Most bytes of a login form.
-const MOST: usize = 64 << 10;
+const MOST: usize = 16 << 10;
 /// The names of a password: Audiobookshelf's, Emby's and Jellyfin's; in older versions of Emby `Password` held its SHA-1.
 const PASSWORDS: [&str; 2] = ["pw", "password"];
 
