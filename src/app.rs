@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::sign::CertifiedKey;
+use rustls::server::ResolvesServerCert;
 
+use crate::certificates::Served;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::source::SourceError;
-use crate::config::{Config, Listen};
+use crate::config::tls::{self, TlsProblem};
+use crate::config::{ClientCa, Config, Listen};
 use crate::gateway::routing::Settings;
 use crate::gateway::{Gateway, Known};
 use crate::handouts::{Around, Handouts};
@@ -17,7 +19,7 @@ use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::activation::Activated;
 use crate::server::listener::{BindError, Listener, Purpose};
-use crate::server::tls::Acceptor;
+use crate::server::tls::{Acceptor, AcceptorError};
 use crate::store::seal::{MasterKey, MasterKeyText};
 use crate::store::{self, Store, StoreError};
 use crate::upstream::UpstreamName;
@@ -53,8 +55,11 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// TLS.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] AcceptorError),
+    /// The authorities of clients.
+    #[error("server.tls.client_ca_file: {0}")]
+    ClientCa(#[from] TlsProblem),
 }
 
 impl Keep {
@@ -141,12 +146,12 @@ pub struct App {
 }
 
 impl App {
-    /// Starts listening. `certificate` is there when the configuration has one.
+    /// Starts listening. `certificates` are there when the configuration has TLS.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub fn start(config: &Config, settings: Settings, keep: Keep, certificate: Option<Arc<CertifiedKey>>) -> Result<Self, StartError> {
-        Self::start_with(config, settings, keep, certificate, &mut Activated::default())
+    pub fn start(config: &Config, settings: Settings, keep: Keep, certificates: Option<Arc<Served>>) -> Result<Self, StartError> {
+        Self::start_with(config, settings, keep, certificates, &mut Activated::default())
     }
 
     /// The same, with sockets that systemd handed over. Those that no listener names are left in `activated`.
@@ -157,10 +162,10 @@ impl App {
         config: &Config,
         settings: Settings,
         keep: Keep,
-        certificate: Option<Arc<CertifiedKey>>,
+        certificates: Option<Arc<Served>>,
         activated: &mut Activated,
     ) -> Result<Self, StartError> {
-        let tls = certificate.map(Acceptor::new).transpose()?.map(Arc::new);
+        let tls = certificates.map(|certificates| Acceptors::new(config, &certificates)).transpose()?;
         let gateway = Gateway::new(keep.known(), settings);
         keep.handouts.start();
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
@@ -173,24 +178,53 @@ impl App {
     }
 }
 
+/// How TLS is spoken: without a client's certificate, and with one where that is asked for.
+#[derive(Debug)]
+pub struct Acceptors {
+    open: Arc<Acceptor>,
+    certified: Option<(ClientCa, Arc<Acceptor>)>,
+}
+
+impl Acceptors {
+    fn new(config: &Config, certificates: &Arc<Served>) -> Result<Self, StartError> {
+        let served = || -> Arc<dyn ResolvesServerCert> { Arc::<Served>::clone(certificates) };
+        let certified = match config.server.tls.as_ref().and_then(|tls| tls.client_ca.clone()) {
+            None => None,
+            Some(ca) => {
+                let roots = Arc::new(tls::authorities(&ca.file)?);
+                Some((ca, Arc::new(Acceptor::new(served(), Some(roots))?)))
+            }
+        };
+        Ok(Self { open: Arc::new(Acceptor::new(served(), None)?), certified })
+    }
+
+    fn for_listener(&self, listen: &Listen) -> Arc<Acceptor> {
+        match &self.certified {
+            Some((ca, acceptor)) if ca.is_for(listen) => Arc::clone(acceptor),
+            _ => Arc::clone(&self.open),
+        }
+    }
+}
+
 /// All listeners of a configuration: the common ones, those of each upstream in order, the plain ones, the redirecting ones.
-pub fn listeners(config: &Config, tls: Option<&Arc<Acceptor>>) -> Vec<Listener> {
+pub fn listeners(config: &Config, tls: Option<&Acceptors>) -> Vec<Listener> {
     let server = &config.server;
     let proxies: Arc<[_]> = server.proxy_protocol.clone().into();
-    let listener = |listen: &Listen, upstream: Option<&UpstreamName>, tls: Option<&Arc<Acceptor>>, purpose| Listener {
+    let clear = |listen: &Listen, upstream: Option<&UpstreamName>, purpose| Listener {
         listen: listen.clone(),
         upstream: upstream.cloned(),
-        tls: tls.cloned(),
+        tls: None,
         allow_plaintext: server.allow_plaintext,
         purpose,
         proxies: Arc::clone(&proxies),
     };
+    let secure =
+        |listen: &Listen, upstream| Listener { tls: tls.map(|tls| tls.for_listener(listen)), ..clear(listen, upstream, Purpose::Serve) };
     let redirect = Purpose::Redirect { https_port: server.https_port };
-    let common = server.listen.iter().map(|listen| listener(listen, None, tls, Purpose::Serve));
+    let common = server.listen.iter().map(|listen| secure(listen, None));
     let each = config.upstreams.iter().flat_map(|upstream| upstream.listen.iter().map(|listen| (listen, &upstream.name)));
-    let own = each.map(|(listen, name)| listener(listen, Some(name), tls, Purpose::Serve));
-    let plain =
-        server.listen_plain.iter().map(|listen| Listener { proxies: Arc::default(), ..listener(listen, None, None, Purpose::Serve) });
-    let redirecting = server.listen_redirect.iter().map(|listen| listener(listen, None, None, redirect));
+    let own = each.map(|(listen, name)| secure(listen, Some(name)));
+    let plain = server.listen_plain.iter().map(|listen| Listener { proxies: Arc::default(), ..clear(listen, None, Purpose::Serve) });
+    let redirecting = server.listen_redirect.iter().map(|listen| clear(listen, None, redirect));
     common.chain(own).chain(plain).chain(redirecting).collect()
 }

@@ -31,6 +31,7 @@
 //! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
 //! | [`server`] | listeners, cores, connections, TLS, stopping |
+//! | [`certificates`] | the certificates that are served: files that change, keygate's own authority; choice by name |
 //! | [`store`] | redb, memory, sealing |
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
@@ -41,7 +42,7 @@
 //!
 //! # Who may depend on whom
 //! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
-//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
+//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `admin`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
@@ -70,6 +71,7 @@
 pub mod admin;
 pub mod app;
 pub mod carrier;
+pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod config;

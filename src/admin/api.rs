@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::admin::certificates::CertificateView;
 use crate::secret::Secret;
 
 /// A key as answers show it. Times are RFC 3339 with milliseconds, in UTC.
@@ -333,6 +334,9 @@ pub struct StatusView {
     /// The store's file; null: it is in memory.
     #[serde(default)]
     pub store: Option<StoreView>,
+    /// The certificates that are served; none where TLS is off.
+    #[serde(default)]
+    pub certificates: Vec<CertificateView>,
     /// How many accounts.
     pub accounts: usize,
     /// How many of them are broken.

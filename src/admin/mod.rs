@@ -8,6 +8,7 @@
 mod accounts;
 pub mod api;
 mod available;
+pub mod certificates;
 pub mod error;
 mod keys;
 mod lines;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::api::{ListenerView, Reloaded, StatusView, StoreView, TimeForgotten, UpstreamView};
 use crate::admin::error::AdminError;
+use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::registry::{Forgotten, Registry};
 use crate::store::redb::RedbStore;
@@ -58,6 +60,7 @@ pub struct Admin {
     config_file: Option<PathBuf>,
     store: Option<Arc<RedbStore>>,
     listeners: Vec<ListenerView>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Admin {
@@ -81,6 +84,7 @@ impl Admin {
             config_file: None,
             store: None,
             listeners: Vec::new(),
+            certificates: None,
         }
     }
 
@@ -106,6 +110,13 @@ impl Admin {
         self
     }
 
+    /// With the certificates that are served.
+    #[must_use]
+    pub fn with_certificates(mut self, certificates: Option<Arc<Certificates>>) -> Self {
+        self.certificates = certificates;
+        self
+    }
+
     /// What `keygate status` shows. Blocking.
     fn status(&self) -> Result<StatusView, AdminError> {
         let accounts = self.sessions.accounts();
@@ -118,6 +129,7 @@ impl Admin {
             listeners: self.listeners.clone(),
             upstreams: self.upstreams.load().iter().map(|view| self.with_problem(view)).collect(),
             store: self.store.as_ref().map(|store| StoreView { path: store.path().display().to_string(), bytes: store.size() }),
+            certificates: self.served_certificates(),
             accounts: accounts.len(),
             broken_accounts: broken.count(),
             keys: self.registry.count_living()?,

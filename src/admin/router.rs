@@ -17,6 +17,7 @@ use crate::admin::api::{
     AccountList, AccountRemoved, AvailableUsers, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest,
     OneAccount, OneKey, PatchAccountRequest, PatchKeyRequest, Reloaded, RotateRequest, StatusView, TimeForgotten,
 };
+use crate::admin::certificates::TlsView;
 use crate::admin::error::AdminError;
 use crate::admin::lines::Lines;
 use crate::admin::{Admin, Peer};
@@ -45,6 +46,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/accounts/{id}/credential", put(set_credential))
         .route("/api/accounts/{id}/forwarding", get(forwarding))
         .route("/api/status", get(status))
+        .route("/api/tls", get(tls))
         .route("/api/reload", post(reload))
         .route("/api/time/forget", post(forget_time))
         .route("/api/store/check", post(check_store))
@@ -173,6 +175,10 @@ async fn patch_account(State(admin): Shared, Extension(peer): Asker, Path(id): P
 
 async fn available(State(admin): Shared, whose: Result<Query<Whose>, QueryRejection>) -> Answer<AvailableUsers> {
     admin.available(query(whose)?.upstream.as_deref()).await.map(Json)
+}
+
+async fn tls(State(admin): Shared) -> Answer<TlsView> {
+    admin.blocking(|admin| Ok(admin.tls())).await.map(Json)
 }
 
 async fn status(State(admin): Shared) -> Answer<StatusView> {

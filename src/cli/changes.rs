@@ -11,6 +11,7 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
             .flat_map(|upstream| upstream.listen.iter().map(|at| (upstream.name.clone(), at.clone())))
             .collect::<Vec<_>>()
     };
+    let client_ca = |config: &Config| config.server.tls.as_ref().and_then(|tls| tls.client_ca.clone());
     let differs = [
         ("server.listen", before.server.listen != after.server.listen),
         ("server.listen_plain", before.server.listen_plain != after.server.listen_plain),
@@ -19,7 +20,8 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
         ("server.proxy_protocol", before.server.proxy_protocol != after.server.proxy_protocol),
         ("server.allow_plaintext", before.server.allow_plaintext != after.server.allow_plaintext),
         ("upstream.listen", own(before) != own(after)),
-        ("server.tls", before.server.tls != after.server.tls),
+        ("server.tls.mode", before.server.tls.is_some() != after.server.tls.is_some()),
+        ("server.tls.client_ca_file", client_ca(before) != client_ca(after)),
         ("server.threads", before.server.threads != after.server.threads),
         ("store.path", before.store.path != after.store.path),
         ("store.master_key", before.store.master_key != after.store.master_key),
@@ -54,6 +56,10 @@ pub(crate) fn between(before: &Config, after: &Config) -> Vec<String> {
     }
     if before.server.drain_timeout != after.server.drain_timeout {
         changes.push("server.drain_timeout takes effect at the next start".to_owned());
+    }
+    let hsts = |config: &Config| config.server.tls.as_ref().map(|tls| tls.hsts);
+    if hsts(before) != hsts(after) {
+        changes.push("server.tls.hsts changed, for new connections".to_owned());
     }
     if before.log.access != after.log.access {
         changes.push(format!("log.access is {} now", after.log.access));

@@ -44,6 +44,12 @@ impl Backend {
         Ok(Self::Offline(Box::new(router(admin))))
     }
 
+    /// The gateway, if one answers.
+    pub(crate) async fn daemon(global: &Global) -> Result<Option<Self>, Failure> {
+        let socket = socket_path(global)?;
+        Ok(answers(&socket).await?.then_some(Self::Daemon { socket }))
+    }
+
     /// The gateway, for what only a running one can do.
     pub(crate) async fn running(global: &Global) -> Result<Self, Failure> {
         let missing = |socket: &Path| Failure::new(Exit::Unreachable, format!("no running keygate answers at {}", socket.display()));

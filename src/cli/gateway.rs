@@ -7,6 +7,7 @@ use http::Method;
 use tokio::net::TcpStream;
 
 use crate::admin::api::{ListenerView, Reloaded, StatusView};
+use crate::admin::certificates::CertificateView;
 use crate::cli::client::Backend;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
@@ -44,11 +45,24 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
         |one: ListenerView| vec!["listener".to_owned(), format!("{} ({})", one.url, one.upstream.as_deref().unwrap_or("by host name"))];
     rows.extend(status.listeners.into_iter().map(listener));
     rows.extend(status.store.map(|store| vec!["store".to_owned(), format!("{} ({} bytes)", store.path, store.bytes)]));
+    rows.extend(status.certificates.iter().map(|one| vec!["certificate".to_owned(), certificate(one)]));
     for one in status.upstreams {
         let problem = one.problem.map(|problem| format!(": cannot connect: {problem}")).unwrap_or_default();
         rows.push(vec!["upstream".to_owned(), format!("{} ({}) {}{problem}", one.name, one.kind, one.url)]);
     }
     output.rows(&["WHAT", "VALUE"], &rows)
+}
+
+/// How long it is still good, and what is wrong with it.
+fn certificate(one: &CertificateView) -> String {
+    let name = one.names.first().unwrap_or(&one.subject);
+    let day = one.not_after.split('T').next().unwrap_or_default();
+    let problem = match (&one.problem, one.days_left) {
+        (Some(problem), _) => format!("; no newer one: {problem}"),
+        (None, 0) => "; clients refuse it, or will within a day".to_owned(),
+        _ => String::new(),
+    };
+    format!("{name}: {} days left, until {day}{problem}", one.days_left)
 }
 
 /// `keygate healthcheck`. Whether media servers are up does not matter: a restart of the gateway would not help them.

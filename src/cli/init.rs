@@ -114,7 +114,7 @@ fn text(url: &str, listen: &str, found: &Recognised) -> String {
          # Public host names that lead to it; none: every host name does.\n\
          # hosts = [\"media.example.org\"]\n\n\
          [server]\n\
-         # Only programs on this machine reach 127.0.0.1. For others: \"[::]:8443\", with a certificate below.\n\
+         # Only programs on this machine reach 127.0.0.1. For others: \"[::]:8443\", with tls = \"self-signed\" or a certificate below.\n\
          listen = [\"{listen}\"]\n\n\
          # [server.tls]\n\
          # cert_file = \"fullchain.pem\"\n\

@@ -21,6 +21,7 @@ mod signals;
 mod store;
 mod time;
 mod timekeeping;
+mod tls;
 mod watchdog;
 
 use std::future::Future;
@@ -50,8 +51,9 @@ Keys and accounts:
   keys          create, list, show, edit, disable, enable, rotate, revoke
   accounts      add, list, show, login, set-credential, set-administrator, remove
 
-Store:
+Store and certificates:
   store         check, backup, restore, compact, rekey, forget-time
+  tls           show, ca
 
 Options:
 {options}
@@ -124,6 +126,9 @@ pub enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Show the certificates that are served, and the authority's that devices must know
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
 }
 
 /// `keygate check-config`.
@@ -160,6 +165,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
         Command::Store(command) => block_on(store::run(command, global, &mut output)),
+        Command::Tls(command) => block_on(tls::run(command, global, &mut output)),
     }
 }
 
@@ -197,7 +203,7 @@ mod tests {
         for name in command.get_subcommands().map(clap::Command::get_name) {
             assert!(help.contains(&format!("\n  {name} ")), "{name} is missing from:\n{help}");
         }
-        for noun in ["keys", "accounts", "store"] {
+        for noun in ["keys", "accounts", "store", "tls"] {
             let line = help.lines().find(|line| line.trim_start().starts_with(noun)).expect("a line");
             for verb in command.find_subcommand(noun).expect("a noun").get_subcommands() {
                 assert!(line.contains(verb.get_name()), "{noun} {} is missing from: {line}", verb.get_name());

@@ -14,13 +14,14 @@ use crate::admin::api::ListenerView;
 use crate::admin::socket::{self, AdminSocket, SocketAccess};
 use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
+use crate::certificates::Certificates;
 use crate::cli::failure::Failure;
 use crate::cli::online::{self, Judged};
 use crate::cli::signals::{Asked, Signals};
-use crate::cli::{Global, init, open, process, timekeeping, watchdog};
+use crate::cli::{Global, init, open, process, timekeeping, tls, watchdog};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::config::problem::Warning;
-use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::gateway::routing::Settings;
 use crate::server::activation::Activated;
@@ -95,6 +96,7 @@ struct Daemon {
     socket: AdminSocket,
     background: Background,
     clock: Arc<dyn Clock>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Tasks beside the requests, and their end.
@@ -116,8 +118,6 @@ impl Background {
 impl Daemon {
     fn start(mut config: Config, mut activated: Activated) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
-        let certificate = config.server.tls.as_ref().map(config::tls::load).transpose();
-        let certificate = certificate.map_err(|error| Failure::usage(error.to_string()))?.map(Arc::new);
         process::raise_descriptor_limit();
         if config.limits.max_connections == 0 {
             config.limits.max_connections = process::affordable_connections();
@@ -134,9 +134,11 @@ impl Daemon {
         let store = Arc::clone(&opened.store);
         let keep =
             Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current()).map_err(|error| failed(&error))?;
+        let certificates = tls::load(&config, &clock)?;
         // The socket first: it is refused where another keygate answers, before any port is taken.
         let socket = AdminSocket::bind(&config.admin.socket, SocketAccess::Group).map_err(|error| failed(&error))?;
-        let app = App::start_with(&config, settings, keep, certificate, &mut activated).map_err(|error| failed(&error))?;
+        let served = certificates.as_ref().map(|certificates| certificates.served());
+        let app = App::start_with(&config, settings, keep, served, &mut activated).map_err(|error| failed(&error))?;
         for name in activated.names() {
             tracing::warn!("systemd has handed over the socket {name}, but no listener is \"systemd:{name}\": nothing answers there");
         }
@@ -148,17 +150,21 @@ impl Daemon {
             TaskTracker::new(),
         )
         .with_store(store)
-        .with_listeners(listening(&app));
+        .with_listeners(listening(&app))
+        .with_certificates(certificates.clone());
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let admin = match &config.file {
-            Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), &config, &app, background.clone())),
+            Some(file) => {
+                let running = Running { config: config.clone().into(), certificates: certificates.clone() };
+                admin.with_reload(file.clone(), reloader(file.clone(), running, &app, background.clone()))
+            }
             None => admin,
         };
-        Ok(Self { app, config, admin: Arc::new(admin), socket, background, clock })
+        Ok(Self { app, config, admin: Arc::new(admin), socket, background, clock, certificates })
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let Self { app, config, admin, socket, background, clock } = self;
+        let Self { app, config, admin, socket, background, clock, certificates } = self;
         let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
         background.look_at(app.gateway.settings().upstreams().into_values(), &Handle::current());
         let Background { tasks, stop } = background;
@@ -166,6 +172,9 @@ impl Daemon {
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
         let registry = Arc::clone(&app.keep.registry);
         tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
+        if let Some(certificates) = certificates {
+            tasks.spawn(tls::watch(certificates, stop.clone()));
+        }
         // Until the last connection has ended: a stop that hangs is for the watchdog too.
         let over = CancellationToken::new();
         tasks.spawn(watchdog::watch(app.server.pulses(), over.clone()));
@@ -253,11 +262,16 @@ async fn reload_by_signal(admin: &Arc<Admin>) {
     watchdog::ready();
 }
 
+/// What a reload starts from.
+struct Running {
+    config: std::sync::Mutex<Config>,
+    certificates: Option<Arc<Certificates>>,
+}
+
 /// What reading the configuration again does: all or nothing.
-fn reloader(file: PathBuf, config: &Config, app: &App, background: Background) -> Box<Reload> {
+fn reloader(file: PathBuf, running: Running, app: &App, background: Background) -> Box<Reload> {
     let runtime = Handle::current();
     let (gateway, sessions) = (Arc::clone(&app.gateway), Arc::clone(&app.keep.sessions));
-    let running = std::sync::Mutex::new(config.clone());
     Box::new(move || {
         let before = gateway.settings().upstreams();
         let taken_over = reload(&file, &running, &gateway, &sessions)?;
@@ -268,21 +282,25 @@ fn reloader(file: PathBuf, config: &Config, app: &App, background: Background) -
     })
 }
 
-fn reload(file: &std::path::Path, running: &std::sync::Mutex<Config>, gateway: &Gateway, sessions: &Sessions) -> Result<TakenOver, String> {
+fn reload(file: &std::path::Path, running: &Running, gateway: &Gateway, sessions: &Sessions) -> Result<TakenOver, String> {
     let (mut config, _) = Config::load(file).map_err(|problems| problems.to_string())?;
-    let mut running = running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut before = running.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if config.limits.max_connections == 0 {
-        config.limits.max_connections = running.limits.max_connections;
+        config.limits.max_connections = before.limits.max_connections;
     }
-    let fixed = crate::cli::changes::needing_restart(&running, &config);
+    let fixed = crate::cli::changes::needing_restart(&before, &config);
     if !fixed.is_empty() {
         return Err(format!("{} cannot change while keygate runs; restart it", fixed.join(", ")));
     }
-    let changes = crate::cli::changes::between(&running, &config);
+    let mut changes = crate::cli::changes::between(&before, &config);
+    // The one step that can fail; nothing has changed before it.
+    if let (Some(certificates), Some(tls)) = (&running.certificates, &config.server.tls) {
+        changes.extend(certificates.change(&tls.source).map_err(|error| format!("server.tls: {error}"))?);
+    }
     let settings = Settings::new(&config, Some(&gateway.settings()));
     sessions.set_upstreams(settings.upstreams());
     gateway.set_settings(settings);
     let upstreams = open::views(&config);
-    *running = config;
+    *before = config;
     Ok(TakenOver { changes, upstreams })
 }

@@ -9,14 +9,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use crate::clock::{Clock, SystemClock};
 use crate::config::environment::{DefaultPaths, Environment};
-use crate::config::file::{AdminSection, File, LimitsSection, LogSection, ServerSection, StoreSection, TlsSection};
+use crate::config::file::{AdminSection, File, LimitsSection, LogSection, ServerSection, StoreSection};
 use crate::config::listen::{self, Listen, Listened};
 use crate::config::problem::{Place, Problem, Report};
-use crate::config::source::{SecretSource, check_mode};
-use crate::config::value::{Field, OneOf, Placed, Size, Strings};
-use crate::config::{Admin, Config, Limits, Log, LogFormat, Outside, Server, Store, TlsFiles, tls, upstream};
+use crate::config::source::SecretSource;
+use crate::config::value::{Field, OneOf, Placed, Size, Strings, TlsMode};
+use crate::config::{Admin, CertificateSource, Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, certificates, upstream};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -39,7 +38,10 @@ impl Checker<'_> {
         let paths = self.environment.default_paths(path);
         let upstreams = upstream::check(self, file.upstreams);
         let default_listen = upstreams.is_empty() || upstreams.iter().any(|upstream| upstream.config.listen.is_empty());
-        let tls = self.tls(&file.tls);
+        let mut tls = self.tls(&file.tls, &file.certificates, &paths);
+        if let Some(Tls { source: CertificateSource::SelfSigned(own), .. }) = &mut tls {
+            own.names.extend(upstreams.iter().flat_map(|upstream| upstream.config.hosts.iter().cloned()));
+        }
         let allow_plaintext = file.server.allow_plaintext.as_ref().is_some_and(|allow| allow.value);
         let plain_listeners =
             file.server.listen_plain.as_ref().map(|listen| self.listens("server.listen_plain", &listen.value)).unwrap_or_default();
@@ -47,9 +49,11 @@ impl Checker<'_> {
         let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
         server.listen_plain = plain_listeners.iter().map(|listener| listener.value.clone()).collect();
         listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
-        // What the file says of TLS counts, not whether the files are good: one mistake, one message. Empty is not set.
-        let named = |field: &Field<String>| field.as_ref().is_some_and(|field| !field.value.is_empty());
-        let plain = !named(&file.tls.cert_file) && !named(&file.tls.key_file);
+        // What the file says of TLS counts, not whether the files are good: one mistake, one message.
+        let plain = certificates::mode(&file.tls, &file.certificates) == TlsMode::Off;
+        if !plain {
+            self.client_ca_listens(&file.tls, &listeners);
+        }
         let redirects = self.redirects(redirects.as_ref(), plain);
         server.listen_redirect = redirects.iter().map(|listener| listener.value.clone()).collect();
         let listeners: Vec<_> = listeners
@@ -71,7 +75,7 @@ impl Checker<'_> {
         }
     }
 
-    fn server(&mut self, section: ServerSection, tls: Option<TlsFiles>, default_listen: bool) -> (Server, Vec<Placed<Listen>>) {
+    fn server(&mut self, section: ServerSection, tls: Option<Tls>, default_listen: bool) -> (Server, Vec<Placed<Listen>>) {
         let listeners = match &section.listen {
             Some(listen) => self.listens("server.listen", &listen.value),
             None if default_listen => vec![listen::by_default(DEFAULT_LISTEN)],
@@ -122,59 +126,6 @@ impl Checker<'_> {
             }
         }
         networks
-    }
-
-    fn tls(&mut self, section: &TlsSection) -> Option<TlsFiles> {
-        let given = |field: &Field<String>| field.clone().filter(|field| !field.value.is_empty());
-        let (cert, key) = match (given(&section.cert_file), given(&section.key_file)) {
-            (None, None) => return None,
-            (Some(cert), Some(key)) => (cert, key),
-            (Some(one), None) => return self.half_pair(&one.place, "key_file"),
-            (None, Some(one)) => return self.half_pair(&one.place, "cert_file"),
-        };
-        for (name, field) in [("cert_file", &cert), ("key_file", &key)] {
-            if field.value.contains("-----BEGIN") || field.value.contains(['\n', '\0']) {
-                // Never repeated: it may be the private key itself.
-                let problem = Problem::new(&field.place, format!("server.tls.{name} must be a path, it never holds the PEM itself"));
-                self.report.problem(problem.help(format!("save it to a file and write {name} = \"/path\"")));
-                return None;
-            }
-        }
-        let files = TlsFiles { cert_file: self.folder.join(&cert.value), key_file: self.folder.join(&key.value) };
-        if self.outside == Outside::Look {
-            self.look_at_pair(&files, &cert.place, &key.place);
-        }
-        Some(files)
-    }
-
-    fn half_pair(&mut self, place: &Place, missing: &str) -> Option<TlsFiles> {
-        let problem = Problem::new(place, format!("server.tls.{missing} is missing"));
-        self.report.problem(problem.help(format!("a certificate and its key come together: set {missing} as well")));
-        None
-    }
-
-    fn look_at_pair(&mut self, files: &TlsFiles, cert: &Place, key: &Place) {
-        if let Err(error) = check_mode(&files.key_file)
-            && matches!(error, crate::config::source::SourceError::Open { .. })
-        {
-            self.report.warning(Problem::new(key, format!("server.tls.key_file: {error}")));
-        }
-        match tls::load(files) {
-            Ok(pair) => {
-                if let Some(text) = tls::warning(&pair, SystemClock::new().now()) {
-                    self.report.warning(Problem::new(cert, text));
-                }
-            }
-            Err(error) => {
-                let place = if error.concerns(&files.cert_file) { cert } else { key };
-                self.report.problem(Problem::new(place, format!("server.tls: {error}")).help(error.help()));
-                // With one file missing the other has not been looked at yet.
-                if place == cert && !files.key_file.exists() {
-                    let problem = Problem::new(key, format!("server.tls: cannot read {}: not found", files.key_file.display()));
-                    self.report.problem(problem.help("check the path; relative paths start at the configuration's own folder"));
-                }
-            }
-        }
     }
 
     fn limits(&mut self, section: &LimitsSection) -> Limits {

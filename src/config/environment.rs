@@ -84,10 +84,15 @@ fn unknown_variable(section: &str, field: &str, place: Place) -> Problem {
     if section == "upstream" {
         return Problem::new(&place, "upstreams cannot be set by the environment").help("write them as [[upstream]] in the file");
     }
+    if section == "server.tls.certificate" {
+        return Problem::new(&place, "further certificates cannot be set by the environment")
+            .help("write them as [[server.tls.certificate]] in the file");
+    }
     match SECTIONS.iter().find(|(name, _)| *name == section) {
         Some((_, fields)) => unknown(field, place, section, fields),
         None => {
-            let known: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).filter(|name| *name != "upstream").collect();
+            let known: Vec<&str> =
+                SECTIONS.iter().map(|(name, _)| *name).filter(|name| !["upstream", "server.tls.certificate"].contains(name)).collect();
             unknown(section, place, "", &known)
         }
     }
@@ -99,11 +104,18 @@ pub(crate) struct DefaultPaths {
     pub(crate) store: PathBuf,
     pub(crate) master_key: PathBuf,
     pub(crate) socket: PathBuf,
+    /// What `tls = "self-signed"` keeps.
+    pub(crate) tls: PathBuf,
 }
 
 impl DefaultPaths {
     fn below(data: &Path, run: &Path) -> Self {
-        Self { store: data.join("store/keygate.redb"), master_key: data.join("master.key"), socket: run.join("admin.sock") }
+        Self {
+            store: data.join("store/keygate.redb"),
+            master_key: data.join("master.key"),
+            socket: run.join("admin.sock"),
+            tls: data.join("tls"),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::similar::closest;
 use crate::config::source::SecretSource;
-use crate::config::value::{Field, Given, Mismatch, OneOf, Placed, Read, Sessions, Size, Strings};
+use crate::config::value::{Field, Given, Mismatch, OneOf, Placed, Read, Sessions, Size, Strings, TlsMode};
 use crate::config::{Access, LogFormat};
 use crate::upstream::Kind;
 
@@ -75,6 +75,19 @@ section!(
 section!(
     /// `[server.tls]`
     TlsSection, "server.tls", {
+        mode: OneOf<TlsMode>,
+        cert_file: String,
+        key_file: String,
+        names: Strings,
+        folder: String,
+        client_ca_file: String,
+        client_ca_listen: Strings,
+        hsts: Duration,
+    }
+);
+section!(
+    /// `[[server.tls.certificate]]`
+    CertificateSection, "server.tls.certificate", {
         cert_file: String,
         key_file: String,
     }
@@ -140,6 +153,7 @@ section!(
 pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     (ServerSection::NAME, ServerSection::FIELDS),
     (TlsSection::NAME, TlsSection::FIELDS),
+    (CertificateSection::NAME, CertificateSection::FIELDS),
     (LimitsSection::NAME, LimitsSection::FIELDS),
     (StoreSection::NAME, StoreSection::FIELDS),
     (AdminSection::NAME, AdminSection::FIELDS),
@@ -153,6 +167,8 @@ const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "upstream"];
 pub(crate) struct File {
     pub(crate) server: ServerSection,
     pub(crate) tls: TlsSection,
+    /// Each with the place of its header.
+    pub(crate) certificates: Vec<Placed<CertificateSection>>,
     pub(crate) limits: LimitsSection,
     pub(crate) store: StoreSection,
     pub(crate) admin: AdminSection,
@@ -183,7 +199,8 @@ impl File {
     fn read_section(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>, report: &mut Report) {
         let name: &str = key.get_ref();
         if name == "upstream" {
-            return self.read_upstreams(value, report);
+            self.upstreams = list(name, value, report);
+            return;
         }
         if !TOP.contains(&name) {
             return report.problem(unknown(name, Place::Span(key.span()), "", TOP));
@@ -196,15 +213,8 @@ impl File {
         match name {
             "server" => {
                 fill(&mut self.server, table, &["tls"], report);
-                match table.get("tls").map(Spanned::get_ref) {
-                    Some(DeValue::Table(tls)) => fill(&mut self.tls, tls, &[], report),
-                    Some(_) => {
-                        let place = table.get("tls").map_or(Place::Nowhere, |tls| Place::Span(tls.span()));
-                        report.problem(
-                            Problem::new(&place, "server.tls must be a section").help("write [server.tls] with cert_file and key_file"),
-                        );
-                    }
-                    None => {}
+                if let Some(tls) = table.get("tls") {
+                    self.read_tls(tls, report);
                 }
             }
             "limits" => fill(&mut self.limits, table, &[], report),
@@ -214,27 +224,24 @@ impl File {
         }
     }
 
-    fn read_upstreams(&mut self, value: &Spanned<DeValue<'_>>, report: &mut Report) {
-        let mut read = |item: &Spanned<DeValue<'_>>, report: &mut Report| {
-            let place = Place::Span(item.span());
-            let DeValue::Table(table) = item.get_ref() else {
-                return report
-                    .problem(Problem::new(&place, "an upstream must be a section").help("write [[upstream]] on a line of its own"));
-            };
-            let mut upstream = UpstreamSection::default();
-            fill(&mut upstream, table, &[], report);
-            self.upstreams.push(Placed { value: upstream, place });
-        };
-        match value.get_ref() {
-            DeValue::Array(items) => items.iter().for_each(|item| read(item, report)),
-            DeValue::Table(_) => {
-                let place = Place::Span(value.span());
-                report.problem(
-                    Problem::new(&place, "upstream is a list").help("write [[upstream]] with two brackets, also for a single one"),
-                );
-                read(value, report);
+    /// `tls = "self-signed"` says the same as `[server.tls]` with that mode and nothing else.
+    fn read_tls(&mut self, tls: &Spanned<DeValue<'_>>, report: &mut Report) {
+        let place = Place::Span(tls.span());
+        match tls.get_ref() {
+            DeValue::Table(table) => {
+                fill(&mut self.tls, table, &["certificate"], report);
+                let Some(certificates) = table.get("certificate") else { return };
+                self.certificates = list("server.tls.certificate", certificates, report);
             }
-            _ => read(value, report),
+            DeValue::String(_) => {
+                if let Some(Err(mismatch)) = self.tls.set("mode", &Given::Toml(tls.get_ref()), &place) {
+                    report.problem(misfit("server", "tls", mismatch, place));
+                }
+            }
+            _ => report.problem(
+                Problem::new(&place, "server.tls must be a word or a section")
+                    .help("write tls = \"self-signed\", or [server.tls] with cert_file and key_file"),
+            ),
         }
     }
 
@@ -254,6 +261,32 @@ impl File {
 }
 
 const SYNTAX_HELP: &str = "a line is `name = value`, `[section]` or `# comment`; strings stand in double quotes";
+
+/// `[[name]]`, as often as it is there.
+fn list<S: Section>(name: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Vec<Placed<S>> {
+    let mut sections = Vec::new();
+    let mut read = |item: &Spanned<DeValue<'_>>, report: &mut Report| {
+        let place = Place::Span(item.span());
+        let DeValue::Table(table) = item.get_ref() else {
+            let problem = Problem::new(&place, format!("each {name} must be a section"));
+            return report.problem(problem.help(format!("write [[{name}]] on a line of its own")));
+        };
+        let mut section = S::default();
+        fill(&mut section, table, &[], report);
+        sections.push(Placed { value: section, place });
+    };
+    match value.get_ref() {
+        DeValue::Array(items) => items.iter().for_each(|item| read(item, report)),
+        DeValue::Table(_) => {
+            let place = Place::Span(value.span());
+            let problem = Problem::new(&place, format!("{name} is a list"));
+            report.problem(problem.help(format!("write [[{name}]] with two brackets, also for a single one")));
+            read(value, report);
+        }
+        _ => read(value, report),
+    }
+    sections
+}
 
 fn fill<S: Section>(section: &mut S, table: &DeTable<'_>, tables: &[&str], report: &mut Report) {
     for (key, value) in table {

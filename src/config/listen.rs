@@ -97,7 +97,11 @@ impl Checker<'_> {
         let Some(field) = field else { return Vec::new() };
         if is_plain && !field.value.0.is_empty() {
             let problem = Problem::new(&field.place, "server.listen_redirect leads to https, but there is no TLS");
-            self.report.problem(problem.help("set cert_file and key_file in [server.tls], or remove listen_redirect"));
+            self.report.problem(
+                problem.help(
+                    "write tls = \"self-signed\" in [server], or set cert_file and key_file in [server.tls]; or remove listen_redirect",
+                ),
+            );
         }
         self.listens("server.listen_redirect", &field.value)
     }
@@ -119,7 +123,7 @@ impl Checker<'_> {
             {
                 let problem = Problem::new(place, format!("{address} is reachable from other machines, and speaks no TLS"));
                 self.report.problem(problem.label("keys would travel in clear text").help(format!(
-                    "set cert_file and key_file in [server.tls]; or listen on 127.0.0.1:{}; or, behind a TLS proxy or in a network that you trust, allow_plaintext = true in [server]",
+                    "write tls = \"self-signed\" in [server], or set cert_file and key_file in [server.tls]; or listen on 127.0.0.1:{}; or, behind a TLS proxy or in a network that you trust, allow_plaintext = true in [server]",
                     address.port()
                 )));
             }

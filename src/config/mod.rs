@@ -3,6 +3,7 @@
 //! `file` is the shape of the TOML, `value` reads single values, `check`, `upstream` and `trust` judge them together, `environment` is all
 //! that comes from outside, `load` the ways in, and [`problem`] is what can be wrong: everything at once, with line and caret.
 
+mod certificates;
 mod check;
 mod environment;
 mod file;
@@ -64,8 +65,8 @@ pub struct Server {
     pub https_port: u16,
     /// Whether keys may travel in clear text on addresses that other machines can reach.
     pub allow_plaintext: bool,
-    /// A static certificate; all listeners but the plain ones speak TLS when it is there.
-    pub tls: Option<TlsFiles>,
+    /// How all listeners but the plain and the redirecting ones speak TLS; `None`: they do not.
+    pub tls: Option<Tls>,
     /// Peers that must begin each connection with a PROXY header; not on plain listeners.
     pub proxy_protocol: Vec<IpNet>,
     /// Peers whose `X-Forwarded-For` is believed, from the right.
@@ -76,7 +77,62 @@ pub struct Server {
     pub drain_timeout: Duration,
 }
 
-/// `[server.tls]`.
+/// `[server.tls]`, when it is not off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where certificates come from.
+    pub source: CertificateSource,
+    /// Listeners at which clients need a certificate too, beside their key.
+    pub client_ca: Option<ClientCa>,
+    /// How long browsers shall come by TLS only; zero: they are not told to.
+    pub hsts: Duration,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// Files that somebody else keeps up to date. At least one pair; the first is for clients that name no host or an unknown one.
+    Files(Vec<TlsFiles>),
+    /// keygate's own authority.
+    SelfSigned(SelfSigned),
+}
+
+impl CertificateSource {
+    /// As the file calls it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+            Self::SelfSigned(_) => "self-signed",
+        }
+    }
+}
+
+/// keygate's own authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelfSigned {
+    /// Where it is kept.
+    pub folder: PathBuf,
+    /// Names and addresses beside those that this machine has.
+    pub names: Vec<String>,
+}
+
+/// Who signs the certificates of clients, and where they must show one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCa {
+    /// PEM, one or more authorities.
+    pub file: PathBuf,
+    /// The listeners, as they stand in the configuration; empty: all that speak TLS, also on sockets of systemd's.
+    pub listen: Vec<Listen>,
+}
+
+impl ClientCa {
+    /// Whether clients of this listener need a certificate.
+    pub fn is_for(&self, listener: &Listen) -> bool {
+        self.listen.is_empty() || self.listen.contains(listener)
+    }
+}
+
+/// A certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM, leaf first.

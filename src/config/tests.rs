@@ -1,10 +1,11 @@
 //! Whole files and their messages.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::environment::Environment;
 use crate::config::file::SECTIONS;
-use crate::config::{Config, Outside, TlsFiles};
+use crate::config::{CertificateSource, ClientCa, Config, Outside, SelfSigned, Tls, TlsFiles};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 const UPSTREAM: &str = "[[upstream]]\nkind = \"jellyfin\"\nurl = \"http://127.0.0.1:8096\"\n";
@@ -55,6 +56,11 @@ fn the_example_holds_every_field_with_its_default() {
         let table = match *section {
             "upstream" => named["upstream"][0].as_table(),
             "server.tls" => named["server"]["tls"].as_table(),
+            // A list, empty by default: its fields are in the words above it.
+            "server.tls.certificate" => {
+                assert!(fields.iter().all(|field| EXAMPLE.contains(&format!("{field} = \""))));
+                continue;
+            }
             name => named[name].as_table(),
         };
         for field in *fields {
@@ -215,8 +221,92 @@ fn a_public_address_needs_tls_or_plain_words() {
     let empty = "[server.tls]\ncert_file = \"\"\nkey_file = \"\"\n";
     assert_says(&message(&format!("[server]\nlisten = \"[::]:443\"\n{empty}{UPSTREAM}")), &["[::]:443 is reachable"]);
     let config = read(&format!("[server]\nlisten = \"[::]:443\"\n{tls}{UPSTREAM}")).unwrap();
-    assert_eq!(config.server.tls, Some(TlsFiles { cert_file: "c.pem".into(), key_file: "k.pem".into() }));
+    let files = TlsFiles { cert_file: "c.pem".into(), key_file: "k.pem".into() };
+    assert_eq!(config.server.tls, Some(Tls { source: CertificateSource::Files(vec![files]), client_ca: None, hsts: Duration::ZERO }));
     assert_says(&message(&format!("[server.tls]\ncert_file = \"c.pem\"\n{UPSTREAM}")), &["server.tls.key_file is missing"]);
+}
+
+#[test]
+fn one_word_names_the_way_to_a_certificate() {
+    let tls = |text: &str| read(&format!("{text}\n{UPSTREAM}")).expect("good").server.tls;
+    let own = |names: &[&str], folder: &str| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Some(CertificateSource::SelfSigned(SelfSigned { folder: folder.into(), names }))
+    };
+    let source = |text: &str| tls(text).map(|tls| tls.source);
+    assert_eq!(source("[server]\nlisten = \"[::]:443\"\ntls = \"self-signed\""), own(&[], "/var/lib/keygate/tls"));
+    let section = "[server.tls]\nmode = \"self-signed\"\nnames = [\"NAS.lan\", \"192.168.1.9\", \"*.home.arpa\"]\nfolder = \"ca\"";
+    assert_eq!(source(section), own(&["nas.lan", "192.168.1.9", "*.home.arpa"], "ca"));
+    assert_eq!(tls("[server]\ntls = \"off\""), None);
+    let off = |allow: bool| message(&format!("[server]\nlisten = \"[::]:443\"\ntls = \"off\"\nallow_plaintext = {allow}\n{UPSTREAM}"));
+    assert_says(&off(false), &["[::]:443 is reachable from other machines, and speaks no TLS", "tls = \"self-signed\""]);
+    assert!(read(&format!("[server]\nlisten = \"[::]:443\"\ntls = \"off\"\nallow_plaintext = true\n{UPSTREAM}")).is_ok(), "said twice");
+    let hosts = format!("[server]\ntls = \"self-signed\"\n{UPSTREAM}hosts = [\"media.example.org\"]\n");
+    let config = read(&hosts).expect("good");
+    assert_eq!(config.server.tls.map(|tls| tls.source), own(&["media.example.org"], "/var/lib/keygate/tls"), "public names too");
+}
+
+#[test]
+fn several_certificates_come_in_the_order_of_the_file() {
+    let section = "[server.tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\n";
+    let more = "[[server.tls.certificate]]\ncert_file = \"b.pem\"\nkey_file = \"b.key\"\n";
+    let files = |name: &str| TlsFiles { cert_file: format!("{name}.pem").into(), key_file: format!("{name}.key").into() };
+    let source = |text: &str| read(&format!("{text}{UPSTREAM}")).expect("good").server.tls.map(|tls| tls.source);
+    assert_eq!(source(&format!("{section}{more}")), Some(CertificateSource::Files(vec![files("a"), files("b")])));
+    assert_eq!(source(more), Some(CertificateSource::Files(vec![files("b")])), "without one in the section itself");
+    for (text, says) in [
+        ("[[server.tls.certificate]]\n", "server.tls.certificate.cert_file is missing"),
+        ("[[server.tls.certificate]]\ncert_file = \"a\"\n", "server.tls.certificate.key_file is missing"),
+        ("[server.tls.certificate]\ncert_file = \"a\"\nkey_file = \"b\"\n", "server.tls.certificate is a list"),
+        ("[[server.tls.certificate]]\ncertfile = \"a\"\n", "did you mean \"cert_file\"?"),
+        ("[server.tls]\nnames = [\"https://x\"]\nmode = \"self-signed\"\n", "neither a host name nor an address"),
+        ("[server.tls]\nmode = \"self-signed\"\ncert_file = \"a\"\nkey_file = \"b\"\n", "server.tls has files, but its mode is"),
+    ] {
+        assert_says(&message(&format!("{text}{UPSTREAM}")), &[says]);
+    }
+}
+
+#[test]
+fn certificates_of_clients_are_asked_for_where_keygate_listens() {
+    let file = |more: &str| {
+        format!("[server]\nlisten = [\"[::]:443\", \"127.0.0.1:1\"]\n[server.tls]\nmode = \"self-signed\"\n{more}\n{UPSTREAM}")
+    };
+    let config = read(&file("client_ca_file = \"ca.pem\"\nclient_ca_listen = \"[::]:443\"\nhsts = \"365d\"")).expect("good");
+    let tls = config.server.tls.expect("TLS");
+    assert_eq!(tls.client_ca, Some(ClientCa { file: "ca.pem".into(), listen: vec!["[::]:443".parse().expect("address")] }));
+    assert_eq!(tls.hsts, Duration::from_secs(365 * 86_400));
+    assert_says(&message(&file("client_ca_file = \"ca.pem\"\nclient_ca_listen = \"[::]:444\"")), &["no listener with TLS is [::]:444"]);
+    assert_says(&message(&file("client_ca_listen = \"[::]:443\"")), &["server.tls.client_ca_file is missing"]);
+}
+
+#[test]
+fn certificates_of_clients_are_asked_for_on_sockets_of_systemds_too() {
+    let file = |listen: &str| {
+        format!(
+            "[server]\nlisten = [\"systemd:https\", \"[::]:443\"]\n[server.tls]\nmode = \"self-signed\"\nclient_ca_file = \"ca.pem\"\n{listen}\n{UPSTREAM}"
+        )
+    };
+    let asked = |listen: &str| {
+        let config = read(&file(listen)).expect("good");
+        let ca = config.server.tls.and_then(|tls| tls.client_ca).expect("an authority");
+        config.server.listen.iter().map(|listen| ca.is_for(listen)).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(""), [true, true]);
+    assert_eq!(asked("client_ca_listen = \"systemd:https\""), [true, false]);
+    assert_eq!(asked("client_ca_listen = \"[::]:443\""), [false, true]);
+    assert_says(&message(&file("client_ca_listen = \"systemd:http\"")), &["no listener with TLS is systemd:http"]);
+}
+
+#[test]
+fn a_listener_may_lead_to_https_whichever_way_there_is_tls() {
+    let file = |tls: &str| format!("[server]\nlisten_redirect = \"[::]:80\"\n{tls}\n{UPSTREAM}");
+    let pair = "cert_file = \"c.pem\"\nkey_file = \"k.pem\"";
+    for tls in ["tls = \"self-signed\"", &format!("[server.tls]\n{pair}"), &format!("[[server.tls.certificate]]\n{pair}")] {
+        assert_eq!(read(&file(tls)).expect(tls).server.listen_redirect.len(), 1);
+    }
+    for tls in ["", "tls = \"off\"", &format!("[server.tls]\nmode = \"off\"\n{pair}")] {
+        assert_says(&message(&file(tls)), &["server.listen_redirect leads to https, but there is no TLS", "tls = \"self-signed\""]);
+    }
 }
 
 #[test]
@@ -246,7 +336,10 @@ fn other_wrong_values_say_what_is_right() {
         ("[server]\nlisten = \":80\"", "write \"127.0.0.1:80\" for this machine alone, \"[::]:80\" for all addresses"),
         ("[server]\nlisten = []", "server.listen is empty"),
         ("[server]\ntrusted_proxies = [\"10.0.0.0/40\"]", "a network like \"10.0.0.0/8\""),
-        ("[server]\ntls = \"off\"", "server.tls must be a section"),
+        ("[server]\ntls = true", "server.tls must be a word or a section"),
+        ("[server]\ntls = \"selfsigned\"", "did you mean \"self-signed\"?"),
+        ("[server]\ntls = \"files\"", "server.tls.mode is \"files\", but there is no cert_file"),
+        ("[server.tls]\nclient_ca_file = \"c\"", "certificates of clients need TLS"),
         ("[limits]\nmax_headers = -1", "limits.max_headers must be a whole number"),
         ("[limits]\nmax_headers = 1", "from 16 to 1000; the default is 100"),
         ("[limits]\nmax_header_bytes = \"32k\"", "a string like \"32KiB\""),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
+use rustls::{Error, InconsistentKeys, RootCertStore};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::config::TlsFiles;
@@ -47,13 +49,21 @@ pub enum TlsProblem {
     /// The key or the certificate is of a kind that rustls does not know.
     #[error("cert_file and key_file cannot be used: {0}")]
     Unusable(Error),
+    /// A certificate cannot be an authority's.
+    #[error("{path} holds a certificate that cannot be an authority's: {source}")]
+    Authority {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Error,
+    },
 }
 
 impl TlsProblem {
     /// Whether it is this file's problem.
     pub(crate) fn concerns(&self, file: &Path) -> bool {
         match self {
-            Self::Read { path, .. } | Self::Pem { path, .. } | Self::Missing { path, .. } => path == file,
+            Self::Read { path, .. } | Self::Pem { path, .. } | Self::Missing { path, .. } | Self::Authority { path, .. } => path == file,
             Self::Mismatch { .. } | Self::Unusable(_) => false,
         }
     }
@@ -68,6 +78,7 @@ impl TlsProblem {
             Self::Mismatch { .. } => {
                 "name the key that the certificate was made with; with certbot: fullchain.pem and privkey.pem of the same folder"
             }
+            Self::Authority { .. } => "name the certificate of the authority that signs the clients' certificates, in PEM",
             Self::Unusable(_) => "keys are RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) or Ed25519",
         }
     }
@@ -79,15 +90,49 @@ impl TlsProblem {
 /// # Errors
 /// When a file cannot be read or parsed, or the two do not belong together.
 pub fn load(files: &TlsFiles) -> Result<CertifiedKey, TlsProblem> {
-    let chain = certificates(&files.cert_file)?;
-    let key_pem = zeroize::Zeroizing::new(read(&files.key_file)?);
-    let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|source| pem_problem(&files.key_file, source, "PRIVATE KEY"))?;
-    let described = chain.first().map(describe).unwrap_or_default();
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsProblem::Mismatch { certificate: described },
-        other => TlsProblem::Unusable(other),
-    })
+    Contents::read(files)?.pair(files)
+}
+
+/// What the two files of a pair hold.
+pub(crate) struct Contents {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Contents {
+    pub(crate) fn read(files: &TlsFiles) -> Result<Self, TlsProblem> {
+        Ok(Self { certificate: read(&files.cert_file)?, key: Zeroizing::new(read(&files.key_file)?) })
+    }
+
+    /// Differs when a byte differs.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let parts = [Sha256::digest(&self.certificate), Sha256::digest(&*self.key)];
+        Sha256::digest(parts.concat()).into()
+    }
+
+    /// The two together; `files` is where they are from.
+    pub(crate) fn pair(&self, files: &TlsFiles) -> Result<CertifiedKey, TlsProblem> {
+        let chain = certificates_in(&files.cert_file, &self.certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|source| pem_problem(&files.key_file, source, "PRIVATE KEY"))?;
+        let described = chain.first().map(describe).unwrap_or_default();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsProblem::Mismatch { certificate: described },
+            other => TlsProblem::Unusable(other),
+        })
+    }
+}
+
+/// The certificates of authorities, one or more in one file, of which one must have signed a client's certificate.
+///
+/// # Errors
+/// When the file cannot be read, or one of its certificates cannot be an authority's.
+pub fn authorities(path: &Path) -> Result<RootCertStore, TlsProblem> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsProblem::Authority { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
 }
 
 /// What an operator should know about a pair that [`load`] accepts.
@@ -107,9 +152,12 @@ pub(crate) fn warning(pair: &CertifiedKey, now: Timestamp) -> Option<String> {
 
 /// All certificates of a PEM file; at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
-    let text = read(path)?;
+    certificates_in(path, &read(path)?)
+}
+
+fn certificates_in(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
     let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|source| pem_problem(path, source, "CERTIFICATE"))?;
+        CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|source| pem_problem(path, source, "CERTIFICATE"))?;
     if chain.is_empty() { Err(TlsProblem::Missing { path: path.to_owned(), what: "CERTIFICATE" }) } else { Ok(chain) }
 }
 

@@ -238,6 +238,21 @@ impl Word for Sessions {
     const WORDS: &'static [(&'static str, Self)] = &[("key", Self::Key), ("account", Self::Account)];
 }
 
+/// `server.tls.mode`: the way to a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsMode {
+    /// None: plain HTTP.
+    Off,
+    /// Files.
+    Files,
+    /// keygate's own authority.
+    SelfSigned,
+}
+
+impl Word for TlsMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("off", Self::Off), ("files", Self::Files), ("self-signed", Self::SelfSigned)];
+}
+
 const REFERENCE: &str = "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
 
 impl Read for SecretSource {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
+    /// What answers over TLS tell browsers of later visits (RFC 6797), if anything.
+    pub hsts: Option<HeaderValue>,
     by_host: HashMap<String, Arc<Site>>,
     by_name: HashMap<UpstreamName, Arc<Site>>,
     fallback: Option<Arc<Site>>,
@@ -48,6 +50,7 @@ impl Settings {
             limits: config.limits.clone(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: config.log.access,
+            hsts: hsts(config),
             fallback: fallback.map(|(_, site)| Arc::clone(site)),
             by_host: sites.iter().flat_map(|(upstream, site)| upstream.hosts.iter().map(|host| (host.clone(), Arc::clone(site)))).collect(),
             by_name: sites.iter().map(|(upstream, site)| (upstream.name.clone(), Arc::clone(site))).collect(),
@@ -67,6 +70,11 @@ impl Settings {
     pub fn upstreams(&self) -> HashMap<UpstreamName, Arc<Upstream>> {
         self.by_name.iter().map(|(name, site)| (name.clone(), Arc::clone(&site.upstream))).collect()
     }
+}
+
+fn hsts(config: &Config) -> Option<HeaderValue> {
+    let seconds = config.server.tls.as_ref()?.hsts.as_secs();
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }
 
 fn site(config: &UpstreamConfig, before: Option<&Settings>) -> Arc<Site> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -50,6 +51,8 @@ pub struct Peer {
     pub header: HeaderValue,
     /// Whether the connection is encrypted.
     pub is_tls: bool,
+    /// What each answer tells browsers of later visits, if anything.
+    pub(super) hsts: Option<HeaderValue>,
     /// The upstream of the listener, where it has its own.
     pub upstream: Option<UpstreamName>,
     /// Requests under way.
@@ -232,10 +235,13 @@ struct Open {
 impl Open {
     fn into_parts(self, protocol: Protocol) -> (TokioIo<ClientIo>, Rc<Peer>, Guard, Rc<Worker>) {
         let moved = Arc::new(Moved::default());
+        let settings = self.worker.gateway().settings();
+        let is_tls = matches!(self.transport, Transport::Tls(_));
         let peer = Rc::new(Peer {
             address: self.peer,
             header: forwarded::address_value(self.peer.ip()),
-            is_tls: matches!(self.transport, Transport::Tls(_)),
+            is_tls,
+            hsts: settings.hsts.clone().filter(|_| is_tls),
             upstream: self.listener.upstream.clone(),
             running: Cell::new(0),
             begun: Cell::new(0),
@@ -244,7 +250,7 @@ impl Open {
             was_cut: Cell::new(false),
         });
         let io = TokioIo::new(ClientIo { transport: self.transport, moved: Arc::clone(&moved), _slot: self.slot });
-        let guard = Guard::new(Rc::clone(&peer), moved, self.worker.gateway().settings().limits.clone(), protocol);
+        let guard = Guard::new(Rc::clone(&peer), moved, settings.limits.clone(), protocol);
         (io, peer, guard, self.worker)
     }
 }
@@ -313,6 +319,9 @@ async fn answer(
         Purpose::Serve => worker.serve(&peer, request).await,
         Purpose::Redirect { https_port } => worker.redirect(peer.address.ip(), &request, https_port),
     };
+    if let Some(hsts) = &peer.hsts {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     response.body_mut().until_sent(busy);
     peer.answer_moved.set(true);
     Ok(response)

@@ -95,7 +95,7 @@ pub enum BindError {
     /// A socket of systemd's that other machines reach, without TLS. Addresses of the configuration are judged there.
     #[error(
         "cannot listen on {listen}: systemd listens on {address}, which is reachable from other machines, and there is no TLS: keys would travel in clear \
-         text. Set cert_file and key_file in [server.tls]; or write ListenStream=127.0.0.1:{} into the socket unit; or, behind a TLS proxy or in a network \
+         text. Write tls = \"self-signed\" in [server], or set cert_file and key_file in [server.tls]; or write ListenStream=127.0.0.1:{} into the socket unit; or, behind a TLS proxy or in a network \
          that you trust, allow_plaintext = true in [server]",
         address.port()
     )]

@@ -140,6 +140,7 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             header: HeaderValue::from_static("127.0.0.1"),
             is_tls: false,
+            hsts: None,
             upstream: None,
             running: Cell::new(0),
             begun: Cell::new(0),

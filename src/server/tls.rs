@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::server::ResolvesServerCert;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+
+/// Sessions of TLS 1.2 clients that know no tickets; all others carry theirs themselves. About half a KiB each.
+const REMEMBERED_SESSIONS: usize = 256;
 
 /// What turns a TCP connection into a TLS one.
 #[derive(Clone)]
@@ -17,22 +19,40 @@ impl std::fmt::Debug for Acceptor {
     }
 }
 
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptorError {
+    /// The crypto provider.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The authorities of clients.
+    #[error("TLS cannot be set up for certificates of clients: {0}")]
+    Clients(#[from] VerifierBuilderError),
+}
+
 impl Acceptor {
-    /// With one certificate for every name.
+    /// With certificates by the client's name for us. With `clients`, a client must show a certificate that one of these authorities
+    /// signed. Each acceptor has ticket keys of its own: a session that began without a client's certificate cannot go on where one is asked for.
     ///
     /// # Errors
-    /// When the crypto provider lacks the default protocol versions.
-    pub fn new(certificate: Arc<CertifiedKey>) -> Result<Self, rustls::Error> {
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certificate));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
+    /// When the crypto provider lacks the protocol versions, or `clients` is empty.
+    pub fn new(certificates: Arc<dyn ResolvesServerCert>, clients: Option<Arc<RootCertStore>>) -> Result<Self, AcceptorError> {
+        // The provider's suites are all authenticated encryption over an ephemeral key exchange; there is no other in it to take out.
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(roots) => builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?),
+        };
+        let mut config = builder.with_cert_resolver(certificates);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // A replayed first flight could repeat a request.
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 1;
+        // Its keys change every six hours; the one before stays good for as long again.
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 

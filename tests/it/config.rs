@@ -7,8 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use keygate::cli::check_config::check;
-use keygate::config::Config;
-use keygate::config::tls;
+use keygate::config::{CertificateSource, Config, tls};
 use keygate::upstream::Kind;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
@@ -68,7 +67,8 @@ fn a_self_signed_pair_is_loaded_and_check_config_says_what_it_found() {
     assert_says(&text, &["ok: ", "audiobookshelf (audiobookshelf at 127.0.0.1:13378)", "listening on 127.0.0.1:8443 (TLS)"]);
     assert!(!text.contains("warning"), "{text}");
     let (config, _) = Config::load(&folder.path("config.toml")).unwrap();
-    let pair = tls::load(config.server.tls.as_ref().unwrap()).unwrap();
+    let CertificateSource::Files(files) = config.server.tls.unwrap().source else { unreachable!("files are configured") };
+    let pair = tls::load(&files[0]).unwrap();
     assert_eq!(pair.cert.len(), 1);
     assert_eq!(config.store.path, folder.path("store/keygate.redb"));
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keygate::app::{App, Keep};
+use keygate::certificates::Served;
 use keygate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use keygate::config::source::SecretSource;
 use keygate::config::{Access, Admin, Config, Limits, Log, LogFormat, Server, Store as StoreConfig, UpstreamConfig};
@@ -105,7 +106,8 @@ impl Setup {
         let store = Arc::new(MemoryStore::new());
         let keep = keep(&config, Arc::clone(&store) as Arc<dyn Store>, &self.clock);
         let settings = Settings::new(&config, None);
-        let app = App::start(&config, settings, keep, self.certificate).expect("the gateway starts");
+        let app =
+            App::start(&config, settings, keep, self.certificate.map(|pair| Arc::new(Served::new([pair])))).expect("the gateway starts");
         sweep.cover(app.addresses());
         let account = app.keep.registry.add_account(config.upstreams[0].name.clone(), "alice".to_owned(), credential).expect("an account");
         let key = make_key(&app.keep, "test key", &account);

@@ -1,0 +1,142 @@
+//! The certificates, as the admin socket shows them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use serde::{Deserialize, Serialize};
+
+use crate::admin::Admin;
+use crate::certificates::{self, Facts, Shown};
+use crate::clock::Timestamp;
+use crate::config::CertificateSource;
+
+/// `GET /api/tls`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsView {
+    /// `off`, `files` or `self-signed`.
+    pub source: String,
+    /// Those that are served; the first is for clients that name no host or an unknown one.
+    pub certificates: Vec<CertificateView>,
+    /// keygate's own authority, where there is one.
+    pub authority: Option<AuthorityView>,
+}
+
+/// A certificate that is served.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateView {
+    /// Its subject; may be empty.
+    pub subject: String,
+    /// Host names, then addresses.
+    pub names: Vec<String>,
+    /// Not good before.
+    pub not_before: String,
+    /// Not good from then on.
+    pub not_after: String,
+    /// Whole days until then; 0 also when it is over.
+    pub days_left: u64,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
+    /// Its file, where it is from one.
+    pub file: Option<String>,
+    /// Why there is no newer one.
+    pub problem: Option<String>,
+}
+
+/// keygate's own authority.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityView {
+    /// Its name.
+    pub subject: String,
+    /// Not good from then on.
+    pub not_after: String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
+    /// The certificate.
+    pub pem: String,
+}
+
+impl Admin {
+    /// Those that are served, for `keygate status`.
+    pub(super) fn served_certificates(&self) -> Vec<CertificateView> {
+        let Some(certificates) = &self.certificates else { return Vec::new() };
+        certificates.show().1.into_iter().map(|one| view(one, certificates.now())).collect()
+    }
+
+    /// What `keygate tls` shows. Blocking.
+    pub(super) fn tls(&self) -> TlsView {
+        match &self.certificates {
+            None => of(None, Vec::new(), self.clock.now()),
+            Some(certificates) => {
+                let (source, shown) = certificates.show();
+                of(Some(&source), shown, certificates.now())
+            }
+        }
+    }
+}
+
+/// The view of what is served. Blocking.
+pub(crate) fn of(source: Option<&CertificateSource>, shown: Vec<Shown>, now: Timestamp) -> TlsView {
+    let authority = source.map(certificates::authority).transpose();
+    let authority = authority.unwrap_or_else(|error| {
+        tracing::warn!("keygate's own authority cannot be shown: {error}");
+        None
+    });
+    TlsView {
+        source: source.map_or("off", CertificateSource::as_str).to_owned(),
+        certificates: shown.into_iter().map(|one| view(one, now)).collect(),
+        authority: authority.flatten().as_ref().and_then(authority_view),
+    }
+}
+
+fn view(shown: Shown, now: Timestamp) -> CertificateView {
+    let Shown { facts, file, problem } = shown;
+    CertificateView {
+        days_left: facts.days_left(now),
+        not_before: facts.not_before.to_string(),
+        not_after: facts.not_after.to_string(),
+        subject: facts.subject,
+        names: facts.names,
+        fingerprint: facts.fingerprint,
+        file: file.map(|file| file.display().to_string()),
+        problem,
+    }
+}
+
+fn authority_view(certificate: &CertificateDer<'static>) -> Option<AuthorityView> {
+    let facts = Facts::of(certificate)?;
+    Some(AuthorityView {
+        subject: facts.subject,
+        not_after: facts.not_after.to_string(),
+        fingerprint: facts.fingerprint,
+        pem: to_pem(certificate),
+    })
+}
+
+/// RFC 7468: lines of 64 characters.
+fn to_pem(certificate: &[u8]) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}
+
+impl AuthorityView {
+    /// The certificate in DER.
+    ///
+    /// # Errors
+    /// When [`AuthorityView::pem`] is not what it should be.
+    pub fn der(&self) -> Result<Vec<u8>, pem::Error> {
+        CertificateDer::from_pem_slice(self.pem.as_bytes()).map(|certificate| certificate.to_vec())
+    }
+}

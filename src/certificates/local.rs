@@ -1,0 +1,208 @@
+//! keygate's own authority, for homes without a public name: a key that never leaves its folder, a certificate for the devices, and
+//! from them a certificate for this machine, made again when its names change or a third of its life is left.
+//!
+//! The folder holds `ca.key` and `leaf.pem` (certificate and key in one file, so that a crash leaves no half pair), both 0600, and `ca.pem`,
+//! which may be given to everybody.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::certificates::{CertificateError, Facts};
+use crate::clock::Timestamp;
+use crate::config::source::check_mode;
+use crate::config::{TlsFiles, tls};
+
+/// Apple's devices take no longer ones from an authority that a user installed (825 days); a year passes the stricter rules too.
+const LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// A client's clock may be a little behind.
+const EARLIER: Duration = Duration::from_secs(86_400);
+/// The authority's years. It is trusted until somebody takes it off a device; and a machine that begins with a wrong clock must not
+/// make one that is over when the clock is right.
+const AUTHORITY_YEARS: (i32, i32) = (2020, 2049);
+
+/// What the folder holds.
+pub(super) struct Folder<'a>(pub(super) &'a Path);
+
+impl Folder<'_> {
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn leaf_files(&self) -> TlsFiles {
+        TlsFiles { cert_file: self.file("leaf.pem"), key_file: self.file("leaf.pem") }
+    }
+
+    /// The authority's certificate; `None` before there is one.
+    pub(super) fn authority(&self) -> Result<Option<CertificateDer<'static>>, CertificateError> {
+        let path = self.file("ca.pem");
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let certificate = CertificateDer::from_pem_slice(&text).map_err(|error| broken(&path, &format!("is not PEM: {error}")))?;
+        Ok(Some(certificate))
+    }
+
+    /// The leaf as it is; `None` before there is one.
+    pub(super) fn leaf(&self) -> Result<Option<CertifiedKey>, CertificateError> {
+        let files = self.leaf_files();
+        if !files.cert_file.exists() {
+            return Ok(None);
+        }
+        Ok(Some(tls::load(&files)?))
+    }
+
+    /// The leaf, made new unless the one that is there still has all `names` and much of its life before it.
+    pub(super) fn up_to_date(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, CertificateError> {
+        let (authority, certificate) = self.open_authority()?;
+        // A leaf that cannot be read is no loss.
+        if let Some(leaf) = self.leaf().ok().flatten()
+            && leaf.cert.first().and_then(Facts::of).is_some_and(|facts| !is_due(&facts, names, now))
+            && leaf.cert.first().is_some_and(|leaf| is_issued_by(leaf, &certificate))
+        {
+            return Ok(leaf);
+        }
+        let key = KeyPair::generate()?;
+        let made = leaf_parameters(names, now)?.signed_by(&key, &authority)?;
+        let text = Zeroizing::new(format!("{}{}", made.pem(), Zeroizing::new(key.serialize_pem()).as_str()));
+        self.write("leaf.pem", &text)?;
+        Ok(tls::load(&self.leaf_files())?)
+    }
+
+    /// Authority and its certificate, made when there is none. A certificate without its key is not replaced: devices trust it.
+    fn open_authority(&self) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
+        let path = self.file("ca.key");
+        let key = match (read(&path)?, self.authority()?) {
+            (Some(text), Some(certificate)) => {
+                check_mode(&path)?;
+                let text = std::str::from_utf8(&text).map_err(|_| broken(&path, "is not PEM"))?;
+                let key = KeyPair::from_pem(text).map_err(|error| broken(&path, &format!("holds no private key: {error}")))?;
+                if !has_key(&certificate, &key) {
+                    return Err(broken(&path, "is not the key of the ca.pem beside it"));
+                }
+                return Ok((Issuer::new(authority_parameters(&key), key), certificate));
+            }
+            (None, Some(_)) => {
+                return Err(broken(&path, "is missing, although ca.pem is there: put it back, or move ca.pem away for a new authority"));
+            }
+            (Some(_) | None, None) => KeyPair::generate()?,
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(self.0).map_err(io_error("make the folder", self.0))?;
+        let parameters = authority_parameters(&key);
+        let made = parameters.self_signed(&key)?;
+        // The certificate last: with it, the authority is complete.
+        self.write("ca.key", &Zeroizing::new(key.serialize_pem()))?;
+        self.write("ca.pem", &made.pem())?;
+        tracing::info!(folder = %self.0.display(), "made an authority of keygate's own; \"keygate tls ca\" prints its certificate for your devices");
+        Ok((Issuer::new(parameters, key), made.der().clone()))
+    }
+
+    /// 0600, and whole or not at all.
+    fn write(&self, name: &str, text: &str) -> Result<(), CertificateError> {
+        let path = self.file(name);
+        let mut file = tempfile::Builder::new().prefix(".keygate-").tempfile_in(self.0).map_err(io_error("write", &path))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", &path))?;
+        file.persist(&path).map_err(|error| io_error("write", &path)(error.error))?;
+        Ok(())
+    }
+}
+
+/// Whether a leaf must be made anew: it lacks a name, or a third of its life or less is left.
+pub(super) fn is_due(leaf: &Facts, names: &[String], now: Timestamp) -> bool {
+    let lacks_a_name = names.iter().any(|name| !leaf.names.contains(name));
+    lacks_a_name || !leaf.is_valid(now) || leaf.not_after.since(now) <= leaf.lifetime() / 3
+}
+
+fn authority_parameters(key: &KeyPair) -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    // Several keygates in one house have several authorities: the name tells them apart, and is the same whenever it is made from the key.
+    let mark: String = Sha256::digest(key.der_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    parameters.distinguished_name = named(&format!("keygate CA {mark}"));
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    parameters.not_before = rcgen::date_time_ymd(AUTHORITY_YEARS.0, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(AUTHORITY_YEARS.1, 12, 31);
+    parameters
+}
+
+fn leaf_parameters(names: &[String], now: Timestamp) -> Result<CertificateParams, CertificateError> {
+    let mut parameters = CertificateParams::new(names.to_vec())?;
+    // Names stand in the extension alone; a subject longer than 64 characters would be refused.
+    parameters.distinguished_name = named("keygate");
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    let ((year, month, day), (last_year, last_month, last_day)) = (date(now.minus(EARLIER)), date(now.plus(LIFE)));
+    parameters.not_before = rcgen::date_time_ymd(year, month, day);
+    parameters.not_after = rcgen::date_time_ymd(last_year, last_month, last_day);
+    Ok(parameters)
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+/// Year, month and day in UTC, as rcgen wants them.
+fn date(at: Timestamp) -> (i32, u8, u8) {
+    let date = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC).date();
+    (i32::from(date.year()), u8::try_from(date.month()).unwrap_or(1), u8::try_from(date.day()).unwrap_or(1))
+}
+
+fn has_key(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {
+    x509_parser::parse_x509_certificate(certificate)
+        .is_ok_and(|(_, parsed)| parsed.public_key().subject_public_key.data.as_ref() == key.der_bytes())
+}
+
+/// By the authority's name, which is made from its key.
+fn is_issued_by(leaf: &CertificateDer<'_>, authority: &CertificateDer<'_>) -> bool {
+    let (Ok((_, leaf)), Ok((_, authority))) = (x509_parser::parse_x509_certificate(leaf), x509_parser::parse_x509_certificate(authority))
+    else {
+        return false;
+    };
+    leaf.issuer() == authority.subject()
+}
+
+/// Names in the form in which [`Facts`] has them, each once.
+pub(super) fn normal(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut normal = Vec::new();
+    for name in names {
+        let name = name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |ip| ip.to_string());
+        if !normal.contains(&name) {
+            normal.push(name);
+        }
+    }
+    normal
+}
+
+fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CertificateError> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CertificateError {
+    let path = path.to_owned();
+    move |source| CertificateError::Io { what, path, source }
+}
+
+fn broken(path: &Path, why: &str) -> CertificateError {
+    CertificateError::Authority { path: path.to_owned(), why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! keygate's own authority, over the years.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{ServerName, UnixTime};
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn start() -> Timestamp {
+    // 2027-01-15.
+    Timestamp::from_secs(1_800_000_000)
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn facts(pair: &CertifiedKey) -> Facts {
+    Facts::of(&pair.cert[0]).expect("a certificate")
+}
+
+/// Whether a device that knows the authority lets this leaf speak for a name.
+fn is_trusted(authority: &CertificateDer<'static>, pair: &CertifiedKey, name: &str, now: Timestamp) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone()).expect("a root");
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider).build().expect("a verifier");
+    let at = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(now.as_millis()).expect("after 1970")));
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    verifier.verify_server_cert(&pair.cert[0], &pair.cert[1..], &name, &[], at).is_ok()
+}
+
+#[test]
+fn devices_that_know_the_authority_trust_every_name_and_no_other() {
+    let root = tempfile::tempdir().expect("a folder");
+    let path = root.path().join("state/tls");
+    let folder = Folder(&path);
+    assert!(folder.authority().expect("readable").is_none() && folder.leaf().expect("readable").is_none());
+    let pair = folder.up_to_date(&names(&["localhost", "nas.local", "192.168.1.10", "::1"]), start()).expect("made");
+    let authority = folder.authority().expect("readable").expect("made");
+    for name in ["localhost", "nas.local", "192.168.1.10", "::1"] {
+        assert!(is_trusted(&authority, &pair, name, start()), "{name}");
+    }
+    assert!(!is_trusted(&authority, &pair, "example.org", start()));
+    assert!(is_trusted(&authority, &pair, "localhost", start().plus(364 * DAY)));
+    assert!(!is_trusted(&authority, &pair, "localhost", start().plus(367 * DAY)));
+    let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
+    assert_eq!((mode(&path), mode(&path.join("ca.key")), mode(&path.join("leaf.pem"))), (0o700, 0o600, 0o600));
+}
+
+#[test]
+fn the_leaf_stays_until_a_third_of_its_life_is_left_and_the_authority_for_good() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    let wanted = names(&["localhost"]);
+    let first = facts(&folder.up_to_date(&wanted, start()).expect("made"));
+    let authority = folder.authority().expect("readable").expect("made");
+    let later = |days: u32| facts(&folder.up_to_date(&wanted, start().plus(days * DAY)).expect("made"));
+    assert_eq!(later(200), first);
+    let second = later(250);
+    assert_ne!(second.fingerprint, first.fingerprint);
+    assert_eq!(folder.authority().expect("readable"), Some(authority.clone()));
+    let pair = folder.leaf().expect("readable").expect("made");
+    assert!(is_trusted(&authority, &pair, "localhost", start().plus(600 * DAY)));
+    // Twenty years later.
+    assert!(is_trusted(
+        &authority,
+        &folder.up_to_date(&wanted, start().plus(7300 * DAY)).expect("made"),
+        "localhost",
+        start().plus(7301 * DAY)
+    ));
+}
+
+#[test]
+fn a_new_name_makes_a_new_leaf_and_a_name_that_is_gone_does_not() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    let both = facts(&folder.up_to_date(&names(&["localhost", "10.0.0.2"]), start()).expect("made"));
+    let fewer = facts(&folder.up_to_date(&names(&["localhost"]), start()).expect("kept"));
+    assert_eq!(both, fewer);
+    let more = facts(&folder.up_to_date(&names(&["localhost", "10.0.0.3"]), start()).expect("made"));
+    assert_eq!(more.names, ["localhost", "10.0.0.3"]);
+}
+
+#[test]
+fn a_machine_whose_clock_was_wrong_at_first_gets_a_good_leaf_once_it_is_right() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    let epoch = Timestamp::from_secs(86_400 * 20);
+    folder.up_to_date(&names(&["localhost"]), epoch).expect("made");
+    let pair = folder.up_to_date(&names(&["localhost"]), start()).expect("made");
+    assert!(is_trusted(&folder.authority().expect("readable").expect("made"), &pair, "localhost", start()));
+}
+
+#[test]
+fn an_authority_that_devices_may_trust_is_never_replaced_and_its_key_must_be_private() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    let wanted = names(&["localhost"]);
+    folder.up_to_date(&wanted, start()).expect("made");
+    let authority = folder.authority().expect("readable");
+    let refused = || folder.up_to_date(&wanted, start()).expect_err("refused").to_string();
+    let key = root.path().join("ca.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("changed");
+    assert!(refused().contains("chmod 600"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("changed");
+    let text = fs::read(&key).expect("read");
+    fs::write(&key, KeyPair::generate().expect("a key").serialize_pem()).expect("written");
+    assert!(refused().contains("is not the key of the ca.pem beside it"));
+    fs::remove_file(&key).expect("removed");
+    assert!(refused().contains("move ca.pem away for a new authority"));
+    fs::write(&key, text).expect("written");
+    // A restored file has the mode that the restoring program gave it.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("changed");
+    folder.up_to_date(&wanted, start()).expect("as before");
+    assert_eq!(folder.authority().expect("readable"), authority);
+    // A crash between the two files: nobody has seen that authority.
+    fs::remove_file(root.path().join("ca.pem")).expect("removed");
+    let pair = folder.up_to_date(&wanted, start()).expect("a new authority, and a leaf of it");
+    let new = folder.authority().expect("readable").expect("made");
+    assert!(is_trusted(&new, &pair, "localhost", start()) && Some(new) != authority);
+}

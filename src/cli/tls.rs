@@ -1,0 +1,130 @@
+//! `keygate tls`: the certificates that are served, and the one that devices must know.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::certificates::{self as view, CertificateView, TlsView};
+use crate::certificates::{self, Certificates};
+use crate::cli::client::Backend;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::{Format, Output};
+use crate::cli::{Global, open};
+use crate::clock::{Clock, SystemClock};
+
+/// How often the running gateway looks for newer certificates.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// `keygate tls …`.
+#[derive(Subcommand, Debug)]
+pub enum TlsCommand {
+    /// Show the certificates that are served: names, days left, fingerprint, source
+    Show,
+    /// Print the certificate of keygate's own authority, for phones, televisions and browsers
+    ///
+    /// A device that has it trusts this gateway under every name that the gateway has at home, and goes on doing so when the gateway's own
+    /// certificate is renewed. It is not secret. Only with tls = "self-signed".
+    Ca {
+        /// As DER, as some devices want it, and not as PEM
+        #[arg(long)]
+        der: bool,
+    },
+}
+
+pub(crate) async fn run(command: &TlsCommand, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let view = ask(global, output).await?;
+    match command {
+        TlsCommand::Show => show(&view, output),
+        TlsCommand::Ca { der } => ca(&view, *der, output),
+    }
+}
+
+/// The running gateway tells; when none runs, the files do.
+async fn ask(global: &Global, output: &Output) -> Result<TlsView, Failure> {
+    if let Some(backend) = Backend::daemon(global).await? {
+        return backend.get("/api/tls").await;
+    }
+    output.note("no running keygate: looking at the files");
+    let (config, _) = open::config(global)?;
+    let source = config.server.tls.map(|tls| tls.source);
+    let now = SystemClock::new().now();
+    let shown = source.as_ref().map(|source| certificates::look_only(source, now)).transpose();
+    let shown = shown.map_err(|error| Failure::new(Exit::NotFound, error.to_string()))?;
+    Ok(view::of(source.as_ref(), shown.unwrap_or_default(), now))
+}
+
+fn show(view: &TlsView, output: &mut Output) -> Result<(), Failure> {
+    if output.format() == Format::Json {
+        return output.json(view);
+    }
+    if view.certificates.is_empty() {
+        return output.sentence("TLS is off");
+    }
+    let row = |one: &CertificateView| {
+        let names = if one.names.is_empty() { one.subject.clone() } else { one.names.join(", ") };
+        let source = one.file.clone().unwrap_or_else(|| view.source.clone());
+        vec![one.days_left.to_string(), one.not_after.clone(), source, format!("sha256:{}", one.fingerprint), names]
+    };
+    output.rows(&["DAYS LEFT", "UNTIL", "SOURCE", "FINGERPRINT", "NAMES"], &view.certificates.iter().map(row).collect::<Vec<_>>())?;
+    for one in &view.certificates {
+        if let Some(problem) = &one.problem {
+            output.note(&format!("warning: no newer certificate: {problem}"));
+        }
+    }
+    match &view.authority {
+        Some(authority) => output.sentence(&format!("authority: sha256:{} (keygate tls ca prints it)", authority.fingerprint)),
+        None => Ok(()),
+    }
+}
+
+fn ca(view: &TlsView, der: bool, output: &mut Output) -> Result<(), Failure> {
+    let Some(authority) = &view.authority else {
+        let text = match view.source.as_str() {
+            "self-signed" => "keygate's own authority cannot be read: look into the gateway's log".to_owned(),
+            other => format!(
+                "there is no authority of keygate's own: certificates come from \"{other}\". Write tls = \"self-signed\" in [server] to have one"
+            ),
+        };
+        return Err(Failure::new(Exit::NotFound, text));
+    };
+    if der {
+        return output.bytes(&authority.der().map_err(|_| Failure::failed("the gateway's answer holds no certificate"))?);
+    }
+    match output.format() {
+        Format::Json => output.json(authority),
+        Format::Table | Format::Plain => output.line(authority.pem.trim_end()),
+    }
+}
+
+/// Keeps the certificates fresh until `stop`.
+pub(crate) async fn watch(certificates: Arc<Certificates>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let looking = Arc::clone(&certificates);
+        // Files may lie on a share that hangs; the next look waits for this one.
+        let look = tokio::task::spawn_blocking(move || looking.look());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = look => {}
+        }
+    }
+}
+
+/// The certificates of a configuration that has TLS.
+pub(crate) fn load(config: &crate::config::Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Certificates>>, Failure> {
+    let Some(tls) = &config.server.tls else { return Ok(None) };
+    let loaded = Certificates::load(&tls.source, Arc::clone(clock)).map_err(|error| Failure::usage(format!("server.tls: {error}")))?;
+    let (_, shown) = loaded.show();
+    for one in shown {
+        let file = one.file.map(|file: PathBuf| file.display().to_string());
+        let source = file.unwrap_or_else(|| tls.source.as_str().to_owned());
+        tracing::info!(source, until = one.facts.last_day(), sha256 = one.facts.fingerprint, "certificate for {}", one.facts.title());
+    }
+    Ok(Some(Arc::new(loaded)))
+}
