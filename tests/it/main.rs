@@ -12,6 +12,7 @@ mod activation;
 mod admin;
 mod architecture;
 mod carriers;
+mod certificates;
 mod cli;
 mod clients;
 mod config;

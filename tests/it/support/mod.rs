@@ -1,5 +1,6 @@
 //! A whole gateway on a free port in front of stand-in media servers, and clients to ask it with.
 
+pub(crate) mod authority;
 pub(crate) mod daemon;
 pub(crate) mod front;
 pub(crate) mod http;
@@ -54,7 +55,7 @@ pub(crate) struct Setup {
     pub(crate) adjust: Box<dyn FnOnce(&mut Config) + Send>,
     pub(crate) credential: Option<Credential>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+    pub(crate) certificates: Option<Arc<Served>>,
 }
 
 impl Setup {
@@ -65,7 +66,7 @@ impl Setup {
             adjust: Box::new(|_| ()),
             credential: None,
             clock: Arc::new(SystemClock::new()),
-            certificate: None,
+            certificates: None,
         }
     }
 
@@ -91,8 +92,14 @@ impl Setup {
         self
     }
 
-    pub(crate) fn tls(mut self, certificate: Arc<rustls::sign::CertifiedKey>) -> Self {
-        self.certificate = Some(certificate);
+    /// With TLS, by this certificate for every name.
+    pub(crate) fn tls(self, certificate: Arc<rustls::sign::CertifiedKey>) -> Self {
+        self.served(Arc::new(Served::new([certificate])))
+    }
+
+    /// With TLS, by these certificates.
+    pub(crate) fn served(mut self, certificates: Arc<Served>) -> Self {
+        self.certificates = Some(certificates);
         self
     }
 
@@ -106,8 +113,7 @@ impl Setup {
         let store = Arc::new(MemoryStore::new());
         let keep = keep(&config, Arc::clone(&store) as Arc<dyn Store>, &self.clock);
         let settings = Settings::new(&config, None);
-        let app =
-            App::start(&config, settings, keep, self.certificate.map(|pair| Arc::new(Served::new([pair])))).expect("the gateway starts");
+        let app = App::start(&config, settings, keep, self.certificates).expect("the gateway starts");
         sweep.cover(app.addresses());
         let account = app.keep.registry.add_account(config.upstreams[0].name.clone(), "alice".to_owned(), credential).expect("an account");
         let key = make_key(&app.keep, "test key", &account);

@@ -177,7 +177,9 @@ impl Scripted {
     ) -> Rig {
         let port = self.port;
         let mut setup = Setup::new(Kind::Audiobookshelf).credential(Credential::Token(Secret::from("static-token")));
-        setup.certificate = certificate;
+        if let Some(certificate) = certificate {
+            setup = setup.tls(certificate);
+        }
         let setup = setup.with(move |config| {
             config.upstreams[0].port = port;
             // One core: what the pool keeps is seen by the next request.
