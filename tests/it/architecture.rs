@@ -57,6 +57,23 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["upstream/", "registry/", "config/"], &["crate::admin", "crate::cli", "crate::app"]),
+    // Certificates come from files and clocks, and go to whoever shakes hands.
+    (
+        &["certificates/"],
+        &[
+            "crate::gateway",
+            "crate::forward",
+            "crate::server",
+            "crate::registry",
+            "crate::store",
+            "crate::admin",
+            "crate::cli",
+            "crate::app",
+            "tokio::",
+            "hyper::",
+        ],
+    ),
+    (&["config/"], &["crate::certificates"]),
     // Stand-ins know nothing of the gateway that they test.
     (
         &["demo/"],
