@@ -4,7 +4,7 @@
 //! do, and the way of a good key touches nothing of this. Failures take a lock for some dozen instructions.
 //!
 //! The crate `governor` does the same arithmetic, but its table of addresses grows without a bound between two sweeps, it reads a clock
-//! of its own, and it brings a dozen crates: the whole of it is the one function [`Bucket::take`].
+//! of its own, and it brings a dozen crates: the whole of it is the one function `Bucket::take`.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -87,7 +87,7 @@ pub enum NewKey<'a> {
 
 /// Writes the store anew under a new master key. Gives the name under which the old key is kept, if keygate had it in a file.
 ///
-/// A crash at any point leaves a store and its key: the new key is on the disk before the store is, and [`finish`] puts it in its
+/// A crash at any point leaves a store and its key: the new key is on the disk before the store is, and `finish` puts it in its
 /// place at the next start.
 ///
 /// # Errors

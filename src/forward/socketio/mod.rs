@@ -1,7 +1,7 @@
 //! Engine.IO, over which Audiobookshelf's clients speak socket.io: its sessions, packets and who may speak in them.
 //!
 //! The media server asks for no credential at the handshake and takes one at any time, in an event `auth`. So keygate keeps a
-//! [`seat::Seat`] for each session: whose it is, or that nobody has authenticated yet. Both transports judge by it.
+//! `seat::Seat` for each session: whose it is, or that nobody has authenticated yet. Both transports judge by it.
 
 pub(crate) mod engine;
 pub(crate) mod packet;

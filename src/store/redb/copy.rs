@@ -38,7 +38,7 @@ impl RedbStore {
         Ok(file)
     }
 
-    /// [`RedbStore::copy_into`] a file that must not exist yet.
+    /// `RedbStore::copy_into` a file that must not exist yet.
     ///
     /// # Errors
     /// [`StoreError`]; also when there is a file of this name already.
@@ -46,7 +46,7 @@ impl RedbStore {
         files::name_new(self.copy_into(files::directory_of(path), None)?, path)
     }
 
-    /// [`RedbStore::copy_into`] a file beside the store that has no name any more: it is gone with whoever reads it.
+    /// `RedbStore::copy_into` a file beside the store that has no name any more: it is gone with whoever reads it.
     ///
     /// # Errors
     /// [`StoreError`].
