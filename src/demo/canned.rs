@@ -27,6 +27,8 @@ pub struct Canned {
     pub body: Bytes,
     /// Bytes of each piece that it is sent in, without a length; 0: as a whole, with one.
     pub pieces: usize,
+    /// Who asks for a range, whichever, gets the first byte as a 206.
+    pub in_ranges: bool,
 }
 
 impl Canned {
@@ -40,6 +42,22 @@ impl Canned {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// In ranges where they are asked for.
+    #[must_use]
+    pub const fn in_ranges(mut self) -> Self {
+        self.in_ranges = true;
+        self
+    }
+
+    /// What is answered to a request that asks for a range.
+    pub(super) fn ranged(self) -> Self {
+        if !self.in_ranges {
+            return self;
+        }
+        let range = format!("bytes 0-0/{}", self.body.len());
+        Self { body: self.body.slice(..1), ..self }.status(206).with("content-range", &range)
     }
 
     /// With a status.

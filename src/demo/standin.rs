@@ -197,7 +197,7 @@ async fn serve(server: Arc<Server>, request: Request<Incoming>, peer: SocketAddr
         None => match faults.canned.filter(|_| !logs_in(call.path())) {
             Some(canned) => {
                 call.drain().await;
-                canned.answer()
+                if call.header("range").is_some() { canned.ranged().answer() } else { canned.answer() }
             }
             None => route(&server, &mut call).await?,
         },

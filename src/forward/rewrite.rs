@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, IF_RANGE, RANGE, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
@@ -105,6 +105,14 @@ impl Outbound {
     #[must_use]
     pub fn for_plain_answer(mut self) -> Self {
         self.head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self
+    }
+
+    /// The same request for all of what it asks a part of.
+    #[must_use]
+    pub fn of_the_whole(mut self) -> Self {
+        self.head.headers.remove(RANGE);
+        self.head.headers.remove(IF_RANGE);
         self
     }
 

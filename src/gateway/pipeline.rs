@@ -151,7 +151,7 @@ impl Visit<'_> {
         let wanted = Wanted { uri: &uri, path: &path, query: taken.query, websocket: on_client.is_some() };
         let origin = self.origin(host, &site);
         let mut treatment = Treatment::of(&site.upstream, class, &head.method, &path);
-        treatment.prepare(&mut head.headers, &origin.forwarding);
+        treatment.prepare(&mut head.headers, (site.upstream.kind, &path), &origin.forwarding);
         let outbound =
             Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
 
@@ -305,6 +305,7 @@ impl Route<'_> {
         let worker = self.visit.worker;
         let upstream = &self.site.upstream;
         let spare = self.renewable().then(|| outbound.clone());
+        let whole = self.treatment.may_come_in_part().then(|| outbound.clone().of_the_whole());
         let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some());
         let mut exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await?;
         match self.verdict(&exchange.response, false) {
@@ -323,6 +324,12 @@ impl Route<'_> {
                     }
                 }
             },
+        }
+        let is_part = self.treatment.is_part(exchange.response.status(), exchange.response.headers());
+        if let Some(outbound) = whole.filter(|_| is_part) {
+            // A part cannot be searched. Whatever answered it answers the whole alike.
+            let outbound = self.session.as_deref().map_or_else(|| outbound.clone(), |session| outbound.clone().with_session(session));
+            exchange = send::send(&worker.pool, upstream, self.partition(), outbound, RequestBody::empty()).await?;
         }
         self.respond(exchange, notes).await
     }

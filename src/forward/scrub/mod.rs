@@ -32,6 +32,7 @@ use crate::policy::{Admission, Permit, Proof};
 use crate::scrub::{Leak, Own, Plan, Text};
 use crate::secret::Secret;
 use crate::target::Path;
+use crate::upstream::Kind;
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::{self, Holding, Media, RouteClass};
 use crate::upstream::session::{Session, Sessions};
@@ -54,8 +55,9 @@ enum Reveals {
     Bytes,
     /// Media, which are asked for in ranges, or a text.
     Either,
-    /// Anything: it is asked for as a whole. So is what no table of routes knows: media come whole from there, which every player takes,
-    /// while players that ask for `bytes=0-` of everything would get a 502 in place of a text.
+    /// Nobody knows: media, which are asked for in ranges, or a text. A part of a text is asked for once more, as a whole.
+    Unlisted,
+    /// A text: it is asked for as a whole.
     Text,
 }
 
@@ -96,10 +98,13 @@ impl Treatment {
 
     /// Takes out of a request what would bring an answer that cannot be scrubbed: parts of a text, codings, and "not modified" for what
     /// is each client's own. `forwarding`: how the client sees keygate.
-    pub fn prepare(&mut self, headers: &mut HeaderMap, forwarding: &Forwarding) {
+    pub fn prepare(&mut self, headers: &mut HeaderMap, (kind, path): (Kind, &Path<'_>), forwarding: &Forwarding) {
+        if self.class == RouteClass::Keyed && !self.is_surely_text() && headers.contains_key(RANGE) && !dialect::is_of_the_api(kind, path) {
+            self.reveals = Reveals::Unlisted;
+        }
         match self.reveals {
             Reveals::Bytes => return,
-            Reveals::Either => {
+            Reveals::Either | Reveals::Unlisted => {
                 // Several ranges come as one body of another type, in which nobody can look.
                 if headers.get(RANGE).is_some_and(|range| range.as_bytes().contains(&b',')) {
                     headers.remove(RANGE);
@@ -145,6 +150,16 @@ impl Treatment {
             // Rarer than bytes, and larger: not a part of every connection's memory.
             Some(text) => Box::pin(work.scrubbed(text, head, incoming)).await,
         }
+    }
+
+    /// Whether an answer is a part of a text that is to be asked for as a whole.
+    pub fn is_part(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.reveals == Reveals::Unlisted && status == StatusCode::PARTIAL_CONTENT && look::text_of(headers.get(CONTENT_TYPE)).is_some()
+    }
+
+    /// Whether that may come.
+    pub fn may_come_in_part(&self) -> bool {
+        self.reveals == Reveals::Unlisted
     }
 
     /// The text that is to be scrubbed; `None`: bytes, or nothing.

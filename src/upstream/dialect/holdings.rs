@@ -42,9 +42,72 @@ pub fn holding(kind: Kind, class: RouteClass, path: &Path<'_>) -> Holding {
     }
 }
 
+/// Families of routes below which Emby and Jellyfin answer with JSON and XML, but for what the table of routes knows as media.
+const TEXTS: &[&str] = &[
+    "albums",
+    "artists",
+    "auth",
+    "branding",
+    "channels",
+    "collections",
+    "connect",
+    "devices",
+    "displaypreferences",
+    "environment",
+    "genres",
+    "items",
+    "library",
+    "livestreams",
+    "livetv",
+    "localization",
+    "mediasegments",
+    "movies",
+    "musicgenres",
+    "notifications",
+    "packages",
+    "persons",
+    "playback",
+    "playingitems",
+    "playlists",
+    "plugins",
+    "providers",
+    "quickconnect",
+    "scheduledtasks",
+    "search",
+    "sessions",
+    "shows",
+    "startup",
+    "studios",
+    "sync",
+    "syncplay",
+    "system",
+    "trailers",
+    "useritems",
+    "users",
+    "userviews",
+    "years",
+];
+
+/// Whether a route that no table knows is one of the API, which answers with texts; else it may be anybody's, a plugin's or a proxy's, and
+/// answer with media.
+pub fn is_of_the_api(kind: Kind, path: &Path<'_>) -> bool {
+    let first = path.segments(of(kind).base_paths()).next().unwrap_or_default();
+    match kind {
+        Kind::Audiobookshelf => first.eq_ignore_ascii_case("api"),
+        Kind::Emby | Kind::Jellyfin => TEXTS.iter().any(|family| family.eq_ignore_ascii_case(first)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_api_is_told_from_what_may_be_anybodys() {
+        let is = |kind, path: &str| is_of_the_api(kind, &Path::parse(path).expect("a path"));
+        assert!(is(Kind::Jellyfin, "/emby/USERS/1") && is(Kind::Emby, "/Items") && is(Kind::Audiobookshelf, "/audiobookshelf/api/me"));
+        assert!(!is(Kind::Jellyfin, "/media/film.mkv") && !is(Kind::Emby, "/") && !is(Kind::Audiobookshelf, "/apis/x"));
+    }
 
     #[test]
     fn playback_is_negotiated_on_few_routes_and_every_media_route_may_need_a_credential() {

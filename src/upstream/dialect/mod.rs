@@ -30,7 +30,7 @@ use crate::upstream::dialect::minting::Minting;
 
 pub use routes::{Methods, Route};
 
-pub use holdings::{Holding, holding};
+pub use holdings::{Holding, holding, is_of_the_api};
 
 /// The dialect of a kind.
 pub fn of(kind: Kind) -> &'static dyn Dialect {

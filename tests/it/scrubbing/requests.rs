@@ -55,13 +55,37 @@ async fn a_part_of_a_text_is_502_and_a_part_of_a_medium_passes() {
         ("/Audio/1/universal", "audio/mpeg", 206),
         ("/Audio/1/universal", "application/x-mpegURL", 502),
         ("/Audio/1/universal", "multipart/byteranges; boundary=x", 502),
-        ("/anything", "application/json", 502),
+        ("/Items", "application/json", 502),
+        ("/Items", "video/mp4", 206),
         ("/anything", "video/mp4", 206),
         ("/Videos/1/stream", "video/mp4", 206),
         ("/Videos/1/stream", "multipart/byteranges; boundary=x", 206),
     ] {
         say(&rig, part(content_type));
         assert_eq!(ask(&rig, Method::GET, path, &[("range", "bytes=0-4")]).await.status, status, "{path} {content_type}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_text_on_a_route_that_no_table_knows_is_asked_for_once_more_as_a_whole() {
+    for kind in Kind::ALL {
+        let (rig, token) = warm(Setup::new(kind)).await;
+        rig.standin.control().clear_journal();
+        let answer = ask(&rig, Method::GET, "/media/list", &[("range", "bytes=0-4"), ("if-range", "\"a\"")]).await;
+        let asked = rig.standin.control().journal();
+        let ranges: Vec<_> =
+            asked.iter().filter(|seen| seen.target == "/media/list").map(|seen| seen.headers.contains_key("range")).collect();
+        assert_eq!(ranges, [true], "{kind}: {} {token}", answer.status);
+        let text = format!("{{\"about\":\"{token}\"}}");
+        say(&rig, Canned::of("application/json", text.clone()).in_ranges());
+        rig.standin.control().clear_journal();
+        let answer = ask(&rig, Method::GET, "/media/list", &[("range", "bytes=0-4"), ("if-range", "\"a\"")]).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, text.len()), "{kind}");
+        assert!(!answer.text().contains(&token), "{kind}");
+        let asked = rig.standin.control().journal();
+        let ranges: Vec<_> =
+            asked.iter().filter(|seen| seen.target == "/media/list").map(|seen| seen.headers.contains_key("range")).collect();
+        assert_eq!(ranges, [true, false], "{kind}");
     }
 }
 
