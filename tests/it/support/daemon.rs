@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -69,9 +70,13 @@ impl Drop for Home {
     }
 }
 
-/// A port that was free a moment ago. Another process may take it; then the daemon says so and the test fails loudly.
+/// A free port of a loopback address that nobody else uses: on the common one, any connection of another test could take it before the
+/// daemon does.
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let own = Ipv4Addr::new(127, std::process::id().to_le_bytes()[0] | 1, high, low);
+    TcpListener::bind((own, 0)).and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 impl Home {
