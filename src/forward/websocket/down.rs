@@ -11,7 +11,7 @@ use crate::forward::socketio::seat::Seat;
 use crate::forward::websocket::Closing;
 use crate::forward::websocket::frame::{Kind, Parser, Part, Sender};
 use crate::forward::websocket::sink::Sink;
-use crate::scrub::Text::Json;
+use crate::scrub::Text::{Json, Plain};
 use crate::scrub::{Own, Plan, Scrubber, Secrets};
 
 /// Longest message before authentication.
@@ -60,6 +60,11 @@ impl Search {
     }
 }
 
+/// For bytes that are no frames.
+fn for_a_stream(search: &Search) -> Box<Scrubber> {
+    Box::new(Scrubber::new(Arc::new(Plan::new(Plain, (search.secrets)(), Own::default()))))
+}
+
 /// The text message that is passing.
 #[derive(Debug)]
 enum Text {
@@ -68,6 +73,9 @@ enum Text {
     /// One of the opening: nothing of it goes out before all of it was judged.
     Early(Box<Early>),
     Scrubbed(Box<Scrubbed>),
+    /// None of this is WebSocket frames, as the first bytes of the last read showed. Servers of media never do that, but it is between the
+    /// client and the server to mind it: the bytes go on, looked through as they are, to the end of the socket.
+    Stream(Option<Box<Scrubber>>),
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +116,16 @@ impl Scrubbed {
     }
 }
 
+/// Bytes that are no frames.
+fn stream(scrubber: Option<&mut Scrubber>, data: Bytes, sink: &mut Sink<'_>) -> Result<(), Closing> {
+    let clean = match scrubber {
+        Some(scrubber) => scrubber.push(data).map_err(withheld)?,
+        None => data,
+    };
+    sink.pass(&clean);
+    Ok(())
+}
+
 impl Down {
     /// `gate`: the seat of an Engine.IO session that may not be authenticated yet.
     pub(crate) const fn new(search: Option<Search>, gate: Option<Arc<Seat>>) -> Self {
@@ -126,12 +144,14 @@ impl Down {
             // Nothing of the message has gone out; a control frame in its midst is rare, and short.
             Text::Early(_) => self.parser.is_between_frames() || self.parser.current().kind != Kind::Control,
             Text::Scrubbed(text) => text.is_through() && text.waiting.is_empty() && self.parser.is_between_frames(),
+            Text::Stream(_) => false,
         }
     }
 
     /// Whether it ends with a whole message.
     pub(crate) fn is_between_messages(&self) -> bool {
-        matches!(self.text, Text::Early(_)) && self.is_at_boundary() || self.parser.is_between_messages()
+        matches!(self.text, Text::Early(_)) && self.is_at_boundary()
+            || (self.parser.is_between_messages() && !matches!(self.text, Text::Stream(_)))
     }
 
     /// Looks through one read.
@@ -139,10 +159,21 @@ impl Down {
     /// # Errors
     /// What the client is to be told; what the sink has by then may still go out.
     pub(crate) fn pass(&mut self, data: &Bytes, sink: &mut Sink<'_>) -> Result<(), Closing> {
+        if let Text::Stream(scrubber) = &mut self.text {
+            return stream(scrubber.as_deref_mut(), data.clone(), sink);
+        }
         let mut at = 0;
         loop {
             let is_continued = self.parser.has_begun_header();
-            let Some((part, taken)) = self.parser.next(&data[at..]).map_err(|_| Closing::MALFORMED)? else { return Ok(()) };
+            let part = match self.parser.next(&data[at..]) {
+                Ok(part) => part,
+                Err(_) if at == 0 && !is_continued && self.gate.is_none() && matches!(self.text, Text::Free) => {
+                    self.text = Text::Stream(self.search.as_ref().map(for_a_stream));
+                    return self.pass(data, sink);
+                }
+                Err(_) => return Err(Closing::MALFORMED),
+            };
+            let Some((part, taken)) = part else { return Ok(()) };
             let range = at..at + taken;
             at += taken;
             match part {
@@ -222,7 +253,7 @@ impl Down {
 
     fn end(&mut self, sink: &mut Sink<'_>) -> Result<(), Closing> {
         match std::mem::replace(&mut self.text, Text::Free) {
-            Text::Free => Ok(()),
+            Text::Free | Text::Stream(_) => Ok(()),
             Text::Early(early) => {
                 let may = packet::may_server_begin_with(&early.text) || self.gate.as_ref().is_none_or(|seat| !seat.is_waiting());
                 if !may {
@@ -326,6 +357,20 @@ mod tests {
         let place = table.wait([127, 0, 0, 1].into(), std::time::Duration::ZERO).expect("room");
         let seat = Arc::new(Seat::waiting(place, std::time::Duration::MAX));
         (Down::new(Some(search()), Some(Arc::clone(&seat))), seat)
+    }
+
+    #[test]
+    fn bytes_that_are_no_frames_go_on_without_credentials_to_the_end() {
+        let mut down = Down::new(Some(searches(&[TOKEN])), None);
+        let raw = format!("ping-me! {TOKEN} and on");
+        let out = passed(&mut down, &[raw.as_bytes(), b"\x81\x01x!"]).expect("no frames");
+        let out = String::from_utf8_lossy(&out);
+        assert!(out.starts_with("ping-me! ") && out.ends_with("x!") && !out.contains(TOKEN), "{out}");
+        assert!(!down.is_at_boundary() && !down.is_between_messages(), "no close frame fits in");
+        let mut begun = Down::new(Some(searches(&[TOKEN])), None);
+        assert_eq!(passed(&mut begun, &[&frame::frame(1, b"a frame", None), b"\x81"]).map(|_| ()), Ok(()));
+        assert_eq!(passed(&mut begun, &[&[0xff; 20]]), Err(Closing::MALFORMED), "in the midst of a frame");
+        assert_eq!(passed(&mut gated().0, &[b"ping-me!"]), Err(Closing::MALFORMED), "Engine.IO is never anything else");
     }
 
     /// Messages as a server may send them: in pieces, with pings between the pieces.
