@@ -44,7 +44,9 @@ fn judge_arrival(rig: &Rig, case: &Case, seen: &Seen) {
         assert!(!seen.headers.contains_key(name), "{name}: {what}");
     }
     let all: String = seen.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))).collect();
-    let all = format!("{}\n{all}", seen.target).to_ascii_lowercase();
+    // The session's own token is random, and may look like anything.
+    let all = rig.standin.control().live_tokens().iter().fold(format!("{}\n{all}", seen.target), |all, token| all.replace(token, "TOKEN"));
+    let all = all.to_ascii_lowercase();
     assert!(!all.contains("kg_") && !all.contains("%6b%67") && !all.contains("kg%5f"), "a key arrived: {what}");
     assert!(seen.headers.keys().all(|name| !name.as_str().contains(['_', '.'])), "{what}");
     judge_credential(rig, seen, &what);
