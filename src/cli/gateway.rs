@@ -82,7 +82,11 @@ pub(crate) async fn healthcheck(global: &Global, output: &mut Output) -> Result<
     if output.format() == Format::Json {
         return output.json(&serde_json::json!({ "healthy": true, "listeners": status.listeners.len() }));
     }
-    output.sentence(&format!("healthy: keygate {} answers, and {} listeners accept connections", status.version, status.listeners.len()))
+    let listeners = match status.listeners.len() {
+        1 => "its listener accepts".to_owned(),
+        count => format!("{count} listeners accept"),
+    };
+    output.sentence(&format!("healthy: keygate {} answers, and {listeners} connections", status.version))
 }
 
 /// Every address is also this machine's.

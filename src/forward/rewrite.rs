@@ -7,7 +7,7 @@
 //!
 //! ```compile_fail
 //! // Nor can a permit be made up.
-//! let permit = keygate::policy::Permit { verified: todo!(), proof: todo!(), account: todo!() };
+//! let permit = keygate::policy::Permit { verified: loop {}, proof: loop {}, account: loop {}, lifeline: loop {} };
 //! ```
 
 use std::borrow::Cow;
