@@ -29,6 +29,7 @@ use crate::gateway::Worker;
 use crate::lifeline::Watch;
 use crate::server::accept::Slot;
 use crate::server::drain::Farewell;
+use crate::server::handshake;
 use crate::server::listener::{Listener, Purpose};
 use crate::server::patience::{Guard, Moved, Protocol};
 use crate::server::stream::Streams;
@@ -206,10 +207,9 @@ pub(crate) fn serve(connection: Connection, listener: Rc<Listener>, worker: Rc<W
             let spawner = tasks.clone();
             tasks.spawn_local(async move {
                 let limit = worker.gateway().settings().limits.header_timeout;
-                let handshake = tokio::time::timeout(limit, acceptor.inner().accept(connection.stream)).await;
-                let Ok(Ok(stream)) = handshake else {
-                    tracing::debug!(client = %connection.peer.ip(), "no TLS handshake");
-                    return;
+                let stream = match handshake::complete(connection.stream, &acceptor, limit).await {
+                    Ok(stream) => stream,
+                    Err(why) => return tracing::debug!(client = %connection.peer.ip(), "{why}"),
                 };
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let transport = Transport::Tls(Box::new(stream));

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod activation;
 pub mod connection;
 pub mod drain;
+mod handshake;
 mod holder;
 pub mod listener;
 mod patience;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::{Accept, TlsAcceptor};
 
 /// Sessions of TLS 1.2 clients that know no tickets; all others carry theirs themselves. About half a KiB each.
 const REMEMBERED_SESSIONS: usize = 256;
@@ -56,7 +57,8 @@ impl Acceptor {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    pub(crate) const fn inner(&self) -> &TlsAcceptor {
-        &self.0
+    /// Shakes hands over this connection.
+    pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
+        self.0.accept(stream)
     }
 }

@@ -43,11 +43,15 @@ async fn a_client_that_makes_no_tls_handshake_is_cut_off() {
     let trust = Trust::new();
     let setup = Setup::new(Kind::Audiobookshelf).tls(trust.certificate());
     let rig = setup.with(|config| config.limits.header_timeout = SHORT).start().await;
-    for part in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+    for part in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"] {
         let mut wire = Wire::plain(rig.address).await;
         wire.write(part).await;
         assert!(!wire.rest().await.starts_with(b"HTTP/"), "{part:?}");
     }
+    // Told that it came without TLS, a client may not stay for that reason.
+    let mut wire = Wire::plain(rig.address).await;
+    wire.write("GET / HTTP/1.1\r\nX-Slow: ").await;
+    assert!(wire.rest().await.starts_with(b"HTTP/1.1 400"));
     // A handshake, and then nothing, for both protocols.
     for protocol in ["h2", "http/1.1"] {
         let mut wire = Wire::over(trust.connect(rig.address, &[protocol]).await);

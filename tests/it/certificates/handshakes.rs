@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::authority::{Authority, Client, Issued};
 use crate::support::http::PATIENCE;
 use crate::support::net::TcpStream;
+use crate::support::wire::Wire;
 use crate::support::{Rig, Setup};
 
 async fn serving(issued: &[&Issued]) -> Rig {
@@ -50,15 +51,24 @@ async fn sessions_are_taken_up_again_in_both_versions() {
     }
 }
 
+fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
+}
+
 /// A client's first message with these suites, for servers with an ECDSA certificate.
 fn hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
-    let extension = |kind: u16, body: &[u8]| [&kind.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat();
+    hello_with(version, suites, &[])
+}
+
+/// The same with one more extension.
+fn hello_with(version: [u8; 2], suites: &[u16], more: &[u8]) -> Vec<u8> {
     let extensions = [
         extension(10, &[0, 4, 0, 29, 0, 23]),
         extension(11, &[1, 0]),
         // Elliptic curves and RSA, with SHA-256 and SHA-1.
         extension(13, &[0, 8, 4, 3, 4, 1, 2, 3, 2, 1]),
         extension(23, &[]),
+        more.to_vec(),
     ]
     .concat();
     let suites: Vec<u8> = suites.iter().flat_map(|suite| suite.to_be_bytes()).collect();
@@ -105,6 +115,73 @@ async fn old_versions_and_ciphers_without_authentication_are_refused() {
     for old in [[3, 0], [3, 1], [3, 2]] {
         assert_eq!(answer_to(rig.address, &hello(old, &[gcm[0], cbc[0]])).await, (ALERT, Some(PROTOCOL_VERSION)), "{old:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_speaks_neither_http2_nor_http1_is_told_so_and_one_that_says_nothing_is_served() {
+    const HANDSHAKE: u8 = 22;
+    const ALERT: u8 = 21;
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    let authority = Authority::new();
+    let rig = serving(&[&authority.issue(&["localhost"])]).await;
+    let offering = |names: &[&str]| {
+        let list: Vec<u8> = names.iter().flat_map(|name| [&[name.len() as u8][..], name.as_bytes()].concat()).collect();
+        hello_with([3, 3], &[0xc02b], &extension(16, &[&(list.len() as u16).to_be_bytes()[..], &list].concat()))
+    };
+    for strange in [&["h3"][..], &["http/1.0", "spdy/3"], &["acme-tls/1"], &["h2c"]] {
+        assert_eq!(answer_to(rig.address, &offering(strange)).await, (ALERT, Some(NO_APPLICATION_PROTOCOL)), "{strange:?}");
+    }
+    for known in [&["h3", "h2"][..], &["http/1.1"], &["h2"]] {
+        assert_eq!(answer_to(rig.address, &offering(known)).await, (HANDSHAKE, None), "{known:?}");
+    }
+    assert_eq!(answer_to(rig.address, &hello([3, 3], &[0xc02b])).await, (HANDSHAKE, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_tls_is_told_where_to_write_https() {
+    let rig = serving(&[&Authority::new().issue(&["localhost"])]).await;
+    let key = rig.secret().to_owned();
+    let long = format!("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\n{}", "x".repeat(50_000));
+    for request in [
+        "GET /System/Info HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        &format!("GET /System/Info?api_key={key} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &long,
+    ] {
+        let mut wire = Wire::plain(rig.address).await;
+        wire.write(request).await;
+        let answer = String::from_utf8(wire.rest().await).expect("text");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.ends_with("write https:// in place of http:// and try again\n")
+        );
+        assert!(!answer.contains(&key), "nothing of the request comes back");
+    }
+    assert_eq!(rig.standin.control().journal().iter().filter(|seen| seen.path() == "/System/Info").count(), 0);
+    // What is no request either gets no page.
+    let mut wire = Wire::plain(rig.address).await;
+    wire.write("\u{5}hello").await;
+    assert!(!wire.rest().await.starts_with(b"HTTP"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_never_end_hold_up_nobody() {
+    let authority = Authority::new();
+    let served = Served::new([authority.issue(&["localhost"]).pair()]);
+    // One core: whoever waits behind them waits there.
+    let rig = Setup::new(Kind::Jellyfin).served(Arc::new(served)).with(|config| config.server.threads = 1).start().await;
+    let whole = hello([3, 3], &[0xc02b]);
+    let mut hanging = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(rig.address).await.expect("connected");
+        // Nothing, half a message, all of it without a second one.
+        stream.write_all(&whole[..[0, whole.len() / 2, whole.len()][number % 3]]).await.expect("written");
+        hanging.push(stream);
+    }
+    let gateway = &rig.app().gateway;
+    crate::support::until("all are there", || gateway.open_connections() >= 200).await;
+    let (answer, _) = authority.client().get(rig.address, "/System/Info", rig.secret()).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(gateway.open_connections() >= 200, "they hang still");
 }
 
 fn tls(client_ca: Option<ClientCa>, hsts: Duration) -> Tls {

@@ -1,0 +1,71 @@
+//! The TLS handshake, within its time; and a word for those who come without TLS.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::server::tls::Acceptor;
+
+/// What somebody gets who typed `http://` in front of a port that speaks TLS. Without it, programs show him a broken connection. Nothing of
+/// his request is read but its first byte, so nothing of it can come back.
+const WITHOUT_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
+    This port speaks https: write https:// in place of http:// and try again\n";
+
+/// The most that is read of a request that is not answered otherwise: what is unread resets the connection, and takes the answer along.
+const DRAINED: u64 = 64 << 10;
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// A request in clear text.
+    #[error("a request came without TLS, which this port wants")]
+    WithoutTls,
+    /// The two could not agree, or the connection broke.
+    #[error("no TLS handshake: {0}")]
+    Failed(#[from] io::Error),
+    /// Time was up.
+    #[error("no TLS handshake within {} s", .0.as_secs_f32())]
+    TooLate(Duration),
+}
+
+/// Makes a TLS connection of a plain one. Whatever the client does, it is over after `limit`.
+pub(super) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    let done = tokio::time::timeout(limit, async {
+        if is_request(&stream).await? {
+            answer(stream).await;
+            return Err(HandshakeError::WithoutTls);
+        }
+        Ok(acceptor.accept(stream).await?)
+    });
+    done.await.unwrap_or(Err(HandshakeError::TooLate(limit)))
+}
+
+/// Whether a connection begins as a request does, with the capital letter of a method, and not with a handshake, whose first byte is 22
+/// (RFC 8446, section 5.1).
+async fn is_request(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase())
+}
+
+/// Says what is wrong. A client that does not read it is its own loss.
+async fn answer(mut stream: TcpStream) {
+    if stream.write_all(WITHOUT_TLS).await.is_ok() && stream.shutdown().await.is_ok() {
+        let _ = tokio::io::copy(&mut stream.take(DRAINED), &mut tokio::io::sink()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(WITHOUT_TLS).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+    }
+}
