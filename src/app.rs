@@ -8,7 +8,6 @@ use rustls::server::ResolvesServerCert;
 use crate::certificates::Served;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::source::SourceError;
-use crate::config::tls::{self, TlsProblem};
 use crate::config::{ClientCa, Config, Listen};
 use crate::gateway::routing::Settings;
 use crate::gateway::{Gateway, Known};
@@ -18,6 +17,7 @@ use crate::keys::{ApiKey, KeyHasher};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::activation::Activated;
+use crate::server::clients::{ClientAuthorities, ClientsError};
 use crate::server::listener::{BindError, Listener, Purpose};
 use crate::server::tls::{Acceptor, AcceptorError};
 use crate::store::seal::{MasterKey, MasterKeyText};
@@ -58,8 +58,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] AcceptorError),
     /// The authorities of clients.
-    #[error("server.tls.client_ca_file: {0}")]
-    ClientCa(#[from] TlsProblem),
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
 }
 
 impl Keep {
@@ -143,6 +143,8 @@ pub struct App {
     pub gateway: Arc<Gateway>,
     /// The listeners.
     pub server: Server,
+    /// Who signs the certificates of clients, where they are asked for.
+    pub clients: Option<Arc<ClientAuthorities>>,
 }
 
 impl App {
@@ -169,7 +171,8 @@ impl App {
         let gateway = Gateway::new(keep.known(), settings);
         keep.handouts.start();
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
-        Ok(Self { keep, gateway, server })
+        let clients = tls.and_then(|tls| tls.certified).map(|(_, clients)| clients);
+        Ok(Self { keep, gateway, server, clients })
     }
 
     /// Where it listens, in the order of [`listeners`]; a name of systemd's may stand for several.
@@ -182,7 +185,7 @@ impl App {
 #[derive(Debug)]
 pub struct Acceptors {
     open: Arc<Acceptor>,
-    certified: Option<(ClientCa, Arc<Acceptor>)>,
+    certified: Option<(ClientCa, Arc<ClientAuthorities>)>,
 }
 
 impl Acceptors {
@@ -191,8 +194,8 @@ impl Acceptors {
         let certified = match config.server.tls.as_ref().and_then(|tls| tls.client_ca.clone()) {
             None => None,
             Some(ca) => {
-                let roots = Arc::new(tls::authorities(&ca.file)?);
-                Some((ca, Arc::new(Acceptor::new(served(), Some(roots))?)))
+                let authorities = ClientAuthorities::load(&ca, served())?;
+                Some((ca, Arc::new(authorities)))
             }
         };
         Ok(Self { open: Arc::new(Acceptor::new(served(), None)?), certified })
@@ -200,7 +203,7 @@ impl Acceptors {
 
     fn for_listener(&self, listen: &Listen) -> Arc<Acceptor> {
         match &self.certified {
-            Some((ca, acceptor)) if ca.is_for(listen) => Arc::clone(acceptor),
+            Some((ca, authorities)) if ca.is_for(listen) => authorities.acceptor(),
             _ => Arc::clone(&self.open),
         }
     }

@@ -21,6 +21,19 @@ pub struct TlsView {
     pub certificates: Vec<CertificateView>,
     /// keygate's own authority, where there is one.
     pub authority: Option<AuthorityView>,
+    /// Who signs the certificates of clients, where they are asked for; only a running gateway tells.
+    #[serde(default)]
+    pub clients: Option<ClientsView>,
+}
+
+/// The authorities of clients' certificates.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientsView {
+    /// Their file.
+    pub file: String,
+    /// Why what it holds now is not in use.
+    pub problem: Option<String>,
 }
 
 /// A certificate that is served.
@@ -68,13 +81,15 @@ impl Admin {
 
     /// What `keygate tls` shows. Blocking.
     pub(super) fn tls(&self) -> TlsView {
-        match &self.certificates {
+        let view = match &self.certificates {
             None => of(None, Vec::new(), self.clock.now()),
             Some(certificates) => {
                 let (source, shown) = certificates.show();
                 of(Some(&source), shown, certificates.now())
             }
-        }
+        };
+        let clients = self.clients.as_ref().map(|clients| clients.show());
+        TlsView { clients: clients.map(|(file, problem)| ClientsView { file: file.display().to_string(), problem }), ..view }
     }
 }
 
@@ -89,6 +104,7 @@ pub(crate) fn of(source: Option<&CertificateSource>, shown: Vec<Shown>, now: Tim
         source: source.map_or("off", CertificateSource::as_str).to_owned(),
         certificates: shown.into_iter().map(|one| view(one, now)).collect(),
         authority: authority.flatten().as_ref().and_then(authority_view),
+        clients: None,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::admin::error::AdminError;
 use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::registry::{Forgotten, Registry};
+use crate::server::clients::ClientAuthorities;
 use crate::store::redb::RedbStore;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::{AccountState, Sessions};
@@ -61,6 +62,7 @@ pub struct Admin {
     store: Option<Arc<RedbStore>>,
     listeners: Vec<ListenerView>,
     certificates: Option<Arc<Certificates>>,
+    clients: Option<Arc<ClientAuthorities>>,
 }
 
 impl Admin {
@@ -85,6 +87,7 @@ impl Admin {
             store: None,
             listeners: Vec::new(),
             certificates: None,
+            clients: None,
         }
     }
 
@@ -110,10 +113,11 @@ impl Admin {
         self
     }
 
-    /// With the certificates that are served.
+    /// With the certificates that are served, and the authorities of clients'.
     #[must_use]
-    pub fn with_certificates(mut self, certificates: Option<Arc<Certificates>>) -> Self {
+    pub fn with_certificates(mut self, certificates: Option<Arc<Certificates>>, clients: Option<Arc<ClientAuthorities>>) -> Self {
         self.certificates = certificates;
+        self.clients = clients;
         self
     }
 

@@ -9,6 +9,7 @@ mod names;
 mod served;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::config::{CertificateSource, SelfSigned, TlsFiles};
 pub use crate::certificates::facts::Facts;
 pub use crate::certificates::served::Served;
 
+pub(crate) use crate::certificates::trouble::Trouble;
 /// Why there is no certificate, or no newer one.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -114,14 +116,9 @@ struct Kept {
     facts: Facts,
     /// Of the files that it is from.
     digest: [u8; 32],
-    failing: Option<Failing>,
+    trouble: Trouble,
     /// The nearest end that was told of, in days.
     told: Option<u64>,
-}
-
-struct Failing {
-    text: String,
-    is_told: bool,
 }
 
 /// A certificate as its origin has it now.
@@ -193,7 +190,7 @@ fn wanted(own: &SelfSigned) -> Vec<String> {
 impl Kept {
     fn new(origin: Origin, fetched: Fetched) -> Self {
         let Fetched { pair, facts, digest } = fetched;
-        Self { origin, pair, facts, digest, failing: None, told: None }
+        Self { origin, pair, facts, digest, trouble: Trouble::default(), told: None }
     }
 
     /// Takes over what is newer. Whether something was.
@@ -201,7 +198,7 @@ impl Kept {
         let origin = self.origin.clone();
         match origin.fetch_newer(self, now) {
             Ok(None) => {
-                self.failing = None;
+                self.trouble.end();
                 false
             }
             Ok(Some(newer)) => {
@@ -211,22 +208,16 @@ impl Kept {
                 true
             }
             Err(error) => {
-                self.fail(error.to_string());
+                self.fail(&error.to_string());
                 false
             }
         }
     }
 
-    /// Tells of a problem when it is there at two looks: between them, whoever replaces two files has the time for the second.
-    fn fail(&mut self, text: String) {
-        match &mut self.failing {
-            Some(failing) if failing.text == text => {
-                if !std::mem::replace(&mut failing.is_told, true) {
-                    let file = self.origin.file().map(|file| format!(" from {}", file.display())).unwrap_or_default();
-                    tracing::warn!("no new certificate{file}: {text}; the old one stays in use ({})", self.sentence());
-                }
-            }
-            _ => self.failing = Some(Failing { text, is_told: false }),
+    fn fail(&mut self, text: &str) {
+        if self.trouble.is_to_be_told(text) {
+            let file = self.origin.file().map(|file| format!(" from {}", file.display())).unwrap_or_default();
+            tracing::warn!("no new certificate{file}: {text}; the old one stays in use ({})", self.sentence());
         }
     }
 
@@ -256,11 +247,7 @@ impl Kept {
     }
 
     fn show(&self) -> Shown {
-        Shown {
-            facts: self.facts.clone(),
-            file: self.origin.file(),
-            problem: self.failing.as_ref().filter(|failing| failing.is_told).map(|failing| failing.text.clone()),
-        }
+        Shown { facts: self.facts.clone(), file: self.origin.file(), problem: self.trouble.told() }
     }
 }
 

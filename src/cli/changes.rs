@@ -11,7 +11,8 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
             .flat_map(|upstream| upstream.listen.iter().map(|at| (upstream.name.clone(), at.clone())))
             .collect::<Vec<_>>()
     };
-    let client_ca = |config: &Config| config.server.tls.as_ref().and_then(|tls| tls.client_ca.clone());
+    // Another file is taken over, by the listeners that ask already.
+    let asking = |config: &Config| config.server.tls.as_ref().and_then(|tls| Some(tls.client_ca.as_ref()?.listen.clone()));
     let differs = [
         ("server.listen", before.server.listen != after.server.listen),
         ("server.listen_plain", before.server.listen_plain != after.server.listen_plain),
@@ -21,7 +22,8 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
         ("server.allow_plaintext", before.server.allow_plaintext != after.server.allow_plaintext),
         ("upstream.listen", own(before) != own(after)),
         ("server.tls.mode", before.server.tls.is_some() != after.server.tls.is_some()),
-        ("server.tls.client_ca_file", client_ca(before) != client_ca(after)),
+        ("server.tls.client_ca_file", asking(before).is_some() != asking(after).is_some()),
+        ("server.tls.client_ca_listen", asking(before).zip(asking(after)).is_some_and(|(before, after)| before != after)),
         ("server.threads", before.server.threads != after.server.threads),
         ("store.path", before.store.path != after.store.path),
         ("store.master_key", before.store.master_key != after.store.master_key),

@@ -25,6 +25,7 @@ use crate::config::problem::Warning;
 use crate::gateway::Gateway;
 use crate::gateway::routing::Settings;
 use crate::server::activation::Activated;
+use crate::server::clients::ClientAuthorities;
 use crate::server::listener::{Listener, Purpose};
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
@@ -151,11 +152,11 @@ impl Daemon {
         )
         .with_store(store)
         .with_listeners(listening(&app))
-        .with_certificates(certificates.clone());
+        .with_certificates(certificates.clone(), app.clients.clone());
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let admin = match &config.file {
             Some(file) => {
-                let running = Running { config: config.clone().into(), certificates: certificates.clone() };
+                let running = Running { config: config.clone().into(), certificates: certificates.clone(), clients: app.clients.clone() };
                 admin.with_reload(file.clone(), reloader(file.clone(), running, &app, background.clone()))
             }
             None => admin,
@@ -173,7 +174,7 @@ impl Daemon {
         let registry = Arc::clone(&app.keep.registry);
         tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
         if let Some(certificates) = certificates {
-            tasks.spawn(tls::watch(certificates, stop.clone()));
+            tasks.spawn(tls::watch(certificates, app.clients.clone(), stop.clone()));
         }
         // Until the last connection has ended: a stop that hangs is for the watchdog too.
         let over = CancellationToken::new();
@@ -266,6 +267,24 @@ async fn reload_by_signal(admin: &Arc<Admin>) {
 struct Running {
     config: std::sync::Mutex<Config>,
     certificates: Option<Arc<Certificates>>,
+    clients: Option<Arc<ClientAuthorities>>,
+}
+
+impl Running {
+    /// Takes over certificates and the authorities of clients: what changed.
+    fn change_tls(&self, config: &Config) -> Result<Vec<String>, String> {
+        let (Some(certificates), Some(tls)) = (&self.certificates, &config.server.tls) else { return Ok(Vec::new()) };
+        let clients = self.clients.as_ref().zip(tls.client_ca.as_ref());
+        // Both can fail, and one alone must not be taken over.
+        if let Some((_, ca)) = clients {
+            ClientAuthorities::check(ca).map_err(|error| error.to_string())?;
+        }
+        let mut changes = certificates.change(&tls.source).map_err(|error| format!("server.tls: {error}"))?;
+        if let Some((authorities, ca)) = clients {
+            changes.extend(authorities.change(ca).map_err(|error| error.to_string())?);
+        }
+        Ok(changes)
+    }
 }
 
 /// What reading the configuration again does: all or nothing.
@@ -294,9 +313,7 @@ fn reload(file: &std::path::Path, running: &Running, gateway: &Gateway, sessions
     }
     let mut changes = crate::cli::changes::between(&before, &config);
     // The one step that can fail; nothing has changed before it.
-    if let (Some(certificates), Some(tls)) = (&running.certificates, &config.server.tls) {
-        changes.extend(certificates.change(&tls.source).map_err(|error| format!("server.tls: {error}"))?);
-    }
+    changes.extend(running.change_tls(&config)?);
     let settings = Settings::new(&config, Some(&gateway.settings()));
     sessions.set_upstreams(settings.upstreams());
     gateway.set_settings(settings);

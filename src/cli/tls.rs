@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::certificates::{self as view, CertificateView, TlsView};
+use crate::admin::certificates::{self as view, CertificateView, ClientsView, TlsView};
 use crate::certificates::{self, Certificates};
 use crate::cli::client::Backend;
 use crate::cli::failure::{Exit, Failure};
@@ -15,6 +15,7 @@ use crate::cli::output::{Format, Output};
 use crate::cli::{Global, open};
 use crate::clock::{Clock, SystemClock};
 
+use crate::server::clients::ClientAuthorities;
 /// How often the running gateway looks for newer certificates.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
@@ -90,6 +91,9 @@ fn ca(view: &TlsView, der: bool, output: &mut Output) -> Result<(), Failure> {
         };
         return Err(Failure::new(Exit::NotFound, text));
     };
+    if let Some(ClientsView { file, problem: Some(problem) }) = &view.clients {
+        output.note(&format!("warning: no newer authorities of clients' certificates from {file}: {problem}"));
+    }
     if der {
         return output.bytes(&authority.der().map_err(|_| Failure::failed("the gateway's answer holds no certificate"))?);
     }
@@ -99,16 +103,19 @@ fn ca(view: &TlsView, der: bool, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// Keeps the certificates fresh until `stop`.
-pub(crate) async fn watch(certificates: Arc<Certificates>, stop: CancellationToken) {
+/// Keeps the certificates fresh until `stop`, and the authorities of clients.
+pub(crate) async fn watch(certificates: Arc<Certificates>, clients: Option<Arc<ClientAuthorities>>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let looking = Arc::clone(&certificates);
+        let (looking, clients) = (Arc::clone(&certificates), clients.clone());
         // Files may lie on a share that hangs; the next look waits for this one.
-        let look = tokio::task::spawn_blocking(move || looking.look());
+        let look = tokio::task::spawn_blocking(move || {
+            looking.look();
+            clients.inspect(|clients| clients.look());
+        });
         tokio::select! {
             () = stop.cancelled() => return,
             _ = look => {}

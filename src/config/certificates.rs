@@ -196,7 +196,7 @@ impl Checker<'_> {
         }
         let path: PathBuf = self.folder.join(&file.value);
         if self.outside == Outside::Look
-            && let Err(error) = tls::authorities(&path)
+            && let Err(error) = tls::Authorities::read(&path)
         {
             self.report.problem(Problem::new(&file.place, format!("server.tls.client_ca_file: {error}")).help(error.help()));
         }

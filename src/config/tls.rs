@@ -124,15 +124,24 @@ impl Contents {
 }
 
 /// The certificates of authorities, one or more in one file, of which one must have signed a client's certificate.
-///
-/// # Errors
-/// When the file cannot be read, or one of its certificates cannot be an authority's.
-pub fn authorities(path: &Path) -> Result<RootCertStore, TlsProblem> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|source| TlsProblem::Authority { path: path.to_owned(), source })?;
+pub(crate) struct Authorities {
+    /// All of them.
+    pub(crate) roots: RootCertStore,
+    /// Of the file: differs when a byte differs.
+    pub(crate) digest: [u8; 32],
+}
+
+impl Authorities {
+    /// # Errors
+    /// When the file cannot be read, or one of its certificates cannot be an authority's.
+    pub(crate) fn read(path: &Path) -> Result<Self, TlsProblem> {
+        let text = read(path)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates_in(path, &text)? {
+            roots.add(certificate).map_err(|source| TlsProblem::Authority { path: path.to_owned(), source })?;
+        }
+        Ok(Self { roots, digest: Sha256::digest(&text).into() })
     }
-    Ok(roots)
 }
 
 /// What an operator should know about a pair that [`load`] accepts.

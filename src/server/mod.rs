@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod activation;
+pub mod clients;
 pub mod connection;
 pub mod drain;
 mod handshake;

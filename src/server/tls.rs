@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
@@ -11,8 +12,11 @@ use tokio_rustls::{Accept, TlsAcceptor};
 const REMEMBERED_SESSIONS: usize = 256;
 
 /// What turns a TCP connection into a TLS one.
-#[derive(Clone)]
-pub struct Acceptor(TlsAcceptor);
+pub struct Acceptor {
+    certificates: Arc<dyn ResolvesServerCert>,
+    /// For handshakes that begin now.
+    config: ArcSwap<ServerConfig>,
+}
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,27 +42,41 @@ impl Acceptor {
     /// # Errors
     /// When the crypto provider lacks the protocol versions, or `clients` is empty.
     pub fn new(certificates: Arc<dyn ResolvesServerCert>, clients: Option<Arc<RootCertStore>>) -> Result<Self, AcceptorError> {
-        // The provider's suites are all authenticated encryption over an ephemeral key exchange; there is no other in it to take out.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(roots) => builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?),
-        };
-        let mut config = builder.with_cert_resolver(certificates);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // A replayed first flight could repeat a request.
-        config.max_early_data_size = 0;
-        config.send_tls13_tickets = 1;
-        // Its keys change every six hours; the one before stays good for as long again.
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self { config: ArcSwap::from_pointee(configure(Arc::clone(&certificates), clients)?), certificates })
+    }
+
+    /// From now on, a client must show a certificate that one of these authorities signed. Sessions that began under others are not taken
+    /// up again.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`]; nothing changes then.
+    pub(super) fn ask_clients_of(&self, authorities: Arc<RootCertStore>) -> Result<(), AcceptorError> {
+        self.config.store(Arc::new(configure(Arc::clone(&self.certificates), Some(authorities))?));
+        Ok(())
     }
 
     /// Shakes hands over this connection.
     pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
-        self.0.accept(stream)
+        TlsAcceptor::from(self.config.load_full()).accept(stream)
     }
+}
+
+fn configure(certificates: Arc<dyn ResolvesServerCert>, clients: Option<Arc<RootCertStore>>) -> Result<ServerConfig, AcceptorError> {
+    // The provider's suites are all authenticated encryption over an ephemeral key exchange; there is no other in it to take out.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(roots) => builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A replayed first flight could repeat a request.
+    config.max_early_data_size = 0;
+    config.send_tls13_tickets = 1;
+    // Its keys change every six hours; the one before stays good for as long again.
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
+    Ok(config)
 }

@@ -1,5 +1,6 @@
 //! Certificates that change while everything runs, that are chosen by name, and that keygate makes itself; with the real program.
 
+mod clients;
 mod handshakes;
 
 use std::net::TcpListener;
