@@ -11,7 +11,7 @@ use crate::admin::api::{
 };
 use crate::admin::error::AdminError;
 use crate::admin::keys::iso;
-use crate::admin::{Admin, Peer, names};
+use crate::admin::{Actor, Admin, names};
 use crate::registry::Removal;
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
@@ -34,7 +34,7 @@ impl Admin {
     }
 
     /// Adds an account; unless told otherwise, only if the upstream accepts the credential.
-    pub(super) async fn add_account(self: Arc<Self>, request: NewAccountRequest, peer: Peer) -> Result<OneAccount, AdminError> {
+    pub(super) async fn add_account(self: Arc<Self>, request: NewAccountRequest, peer: Actor) -> Result<OneAccount, AdminError> {
         let (upstream, name) = self.upstream_and_name(request.upstream.as_deref(), &request.name)?;
         let is_administrator = request.administrator.unwrap_or(false);
         let (name, credential) = if request.mint.unwrap_or(false) {
@@ -83,7 +83,7 @@ impl Admin {
         self: Arc<Self>,
         id: String,
         request: CredentialRequest,
-        peer: Peer,
+        peer: Actor,
     ) -> Result<OneAccount, AdminError> {
         let before = self.account(&id)?;
         let (id, name) = (before.id, before.full_name());
@@ -113,7 +113,7 @@ impl Admin {
         AdminError::Upstream { text: format!("{error}. The old credential stays."), source: error }
     }
 
-    pub(super) async fn login(self: Arc<Self>, id: String, peer: Peer) -> Result<OneAccount, AdminError> {
+    pub(super) async fn login(self: Arc<Self>, id: String, peer: Actor) -> Result<OneAccount, AdminError> {
         let account = self.account(&id)?;
         let name = account.full_name();
         let found = self.sessions.login_now(account.id).await;
@@ -134,7 +134,7 @@ impl Admin {
     }
 
     /// Removes an account. What was minted for it is deleted at its media server, for which this waits a moment.
-    pub(super) async fn remove_account(self: Arc<Self>, id: String, removal: Removal, peer: Peer) -> Result<AccountRemoved, AdminError> {
+    pub(super) async fn remove_account(self: Arc<Self>, id: String, removal: Removal, peer: Actor) -> Result<AccountRemoved, AdminError> {
         let account = self.account(&id)?;
         let (id, name) = (account.id, account.full_name());
         let revoked_keys = self.blocking(move |admin| Ok(admin.registry.remove_account(id, removal)?)).await?;
@@ -149,7 +149,7 @@ impl Admin {
         self: Arc<Self>,
         id: String,
         request: PatchAccountRequest,
-        peer: Peer,
+        peer: Actor,
     ) -> Result<OneAccount, AdminError> {
         let account = self.account(&id)?;
         let (id, name) = (account.id, account.full_name());

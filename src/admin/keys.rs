@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, UserView};
 use crate::admin::error::AdminError;
-use crate::admin::{Admin, Peer, names};
+use crate::admin::{Actor, Admin, names};
 use crate::clock::Timestamp;
 use crate::keys::record::{KeyRecord, KeyStatus};
 use crate::keys::{KeyId, Scopes};
@@ -48,7 +48,7 @@ impl Admin {
         Ok(self.one_key(&self.registry.key(key_id(id)?)?))
     }
 
-    pub(super) fn create_key(&self, request: NewKeyRequest, peer: Peer) -> Result<OneKey, AdminError> {
+    pub(super) fn create_key(&self, request: NewKeyRequest, peer: Actor) -> Result<OneKey, AdminError> {
         if request.count.is_some() {
             return Err(AdminError::Invalid("count is for POST /api/api-keys/bulk".into()));
         }
@@ -57,7 +57,7 @@ impl Admin {
         Ok(self.with_secret(created))
     }
 
-    pub(super) fn create_keys(&self, request: NewKeyRequest, peer: Peer) -> Result<Vec<Created>, AdminError> {
+    pub(super) fn create_keys(&self, request: NewKeyRequest, peer: Actor) -> Result<Vec<Created>, AdminError> {
         let count = request.count.unwrap_or(0);
         if !(1..=MAX_BULK).contains(&count) {
             return Err(AdminError::Invalid(format!("count must be between 1 and {MAX_BULK}")));
@@ -68,7 +68,7 @@ impl Admin {
         Ok(created)
     }
 
-    pub(super) fn patch_key(&self, id: &str, request: PatchKeyRequest, peer: Peer) -> Result<OneKey, AdminError> {
+    pub(super) fn patch_key(&self, id: &str, request: PatchKeyRequest, peer: Actor) -> Result<OneKey, AdminError> {
         let patch = KeyPatch {
             name: request.name,
             account: request.user_id.as_deref().map(|text| self.account_for_key(text)).transpose()?,
@@ -84,14 +84,14 @@ impl Admin {
         Ok(self.one_key(&record))
     }
 
-    pub(super) fn rotate_key(&self, id: &str, overlap: Duration, peer: Peer) -> Result<OneKey, AdminError> {
+    pub(super) fn rotate_key(&self, id: &str, overlap: Duration, peer: Actor) -> Result<OneKey, AdminError> {
         let created = self.registry.rotate_key(key_id(id)?, overlap)?;
         self.log("rotated", &created.record, peer);
         Ok(self.with_secret(created))
     }
 
     /// Revokes a key. One that was revoked before is gone, as a deleted key is at Audiobookshelf.
-    pub(super) fn revoke_key(&self, id: &str, peer: Peer) -> Result<OneKey, AdminError> {
+    pub(super) fn revoke_key(&self, id: &str, peer: Actor) -> Result<OneKey, AdminError> {
         let id = key_id(id)?;
         if self.registry.key(id)?.revoked_at.is_some() {
             return Err(RegistryError::Revoked(id).into());
@@ -101,7 +101,7 @@ impl Admin {
         Ok(self.one_key(&record))
     }
 
-    fn new_key(&self, request: NewKeyRequest, peer: Peer) -> Result<NewKey, AdminError> {
+    fn new_key(&self, request: NewKeyRequest, peer: Actor) -> Result<NewKey, AdminError> {
         Ok(NewKey {
             account: self.account_for_key(&request.user_id)?,
             expires_at: self.expiry(request.expires_in, request.expires_at)?,
@@ -137,7 +137,7 @@ impl Admin {
         answer
     }
 
-    fn log(&self, what: &str, record: &KeyRecord, peer: Peer) {
+    fn log(&self, what: &str, record: &KeyRecord, peer: Actor) {
         let (id, name) = (record.id, &record.name);
         tracing::info!(key_id = %id, key_name = name, %peer, "key {id} {name:?} {what} by {peer}");
     }

@@ -6,6 +6,7 @@
 //! every change.
 
 mod accounts;
+pub mod actor;
 pub mod api;
 mod available;
 pub mod certificates;
@@ -35,6 +36,7 @@ use crate::store::redb::RedbStore;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::{AccountState, Sessions};
 
+pub use actor::Actor;
 pub use router::router;
 
 /// Reads the configuration again. Blocking. Gives what was taken over, or the text of all problems.
@@ -149,7 +151,7 @@ impl Admin {
     }
 
     /// Judges keys by the machine's clock again. Blocking.
-    fn forget_time(&self, asked_by: Peer) -> Result<TimeForgotten, AdminError> {
+    fn forget_time(&self, asked_by: Actor) -> Result<TimeForgotten, AdminError> {
         let Forgotten { before, now } = self.registry.forget_time()?;
         tracing::warn!("keys are judged by the machine's clock again, {now}, and not by {before} any more: asked by {asked_by}");
         Ok(TimeForgotten { before: before.to_string(), now: now.to_string() })
@@ -183,42 +185,5 @@ impl Admin {
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").field("upstreams", &self.upstreams).field("config_file", &self.config_file).finish_non_exhaustive()
-    }
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A process at the socket, as the kernel names it (`SO_PEERCRED`).
-    Socket {
-        /// User id.
-        uid: u32,
-        /// Process id, where the system tells it.
-        pid: Option<i32>,
-    },
-    /// The command line itself, without a gateway.
-    Direct {
-        /// User id.
-        uid: u32,
-    },
-}
-
-impl Peer {
-    /// What a key's record keeps of it: process ids mean nothing later.
-    pub(crate) fn created_by(self) -> String {
-        match self {
-            Self::Socket { uid, .. } => format!("uid {uid}"),
-            Self::Direct { uid } => format!("cli uid {uid}"),
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket { uid, pid: Some(pid) } => write!(f, "uid {uid} (pid {pid})"),
-            Self::Socket { uid, pid: None } => write!(f, "uid {uid}"),
-            Self::Direct { uid } => write!(f, "cli uid {uid}"),
-        }
     }
 }

@@ -20,7 +20,7 @@ use crate::admin::api::{
 use crate::admin::certificates::TlsView;
 use crate::admin::error::AdminError;
 use crate::admin::lines::Lines;
-use crate::admin::{Admin, Peer};
+use crate::admin::{Actor, Admin};
 use crate::registry::Removal;
 use crate::store::inventory::{Compacted, Inventory};
 
@@ -28,11 +28,11 @@ use crate::store::inventory::{Compacted, Inventory};
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 type Shared = State<Arc<Admin>>;
-type Asker = Extension<Peer>;
+type Asker = Extension<Actor>;
 type Answer<T> = Result<Json<T>, AdminError>;
 type BytesResult = Result<Bytes, BytesRejection>;
 
-/// All routes. Every request must carry a [`Peer`] among its extensions.
+/// All routes. Every request must carry a [`Actor`] among its extensions.
 pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/api/api-keys", get(list_keys).post(create_key))

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::admin::{Admin, Peer};
+use crate::admin::{Actor, Admin};
 
 /// Until a request's head is complete.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -162,7 +162,7 @@ pub async fn serve(socket: AdminSocket, admin: Arc<Admin>, tasks: TaskTracker, s
 
 async fn connection(stream: UnixStream, router: axum::Router, stop: CancellationToken) {
     let peer = match stream.peer_cred() {
-        Ok(found) => Peer::Socket { uid: found.uid(), pid: found.pid() },
+        Ok(found) => Actor::Socket { uid: found.uid(), pid: found.pid() },
         Err(error) => {
             tracing::warn!(%error, "a connection to the admin socket names no user and is closed: {error}");
             return;

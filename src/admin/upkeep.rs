@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::admin::error::AdminError;
-use crate::admin::{Admin, Peer};
+use crate::admin::{Actor, Admin};
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::store::inventory::{Compacted, Inventory};
@@ -36,14 +36,14 @@ impl Admin {
     }
 
     /// Gives unused space back. Blocking.
-    pub(super) fn compact_store(&self, asked_by: Peer) -> Result<Compacted, AdminError> {
+    pub(super) fn compact_store(&self, asked_by: Actor) -> Result<Compacted, AdminError> {
         let compacted = self.file().and_then(RedbStore::compact).map_err(RegistryError::Store)?;
         tracing::info!("the store went from {} to {} bytes, asked by {asked_by}", compacted.bytes_before, compacted.bytes_after);
         Ok(compacted)
     }
 
     /// A copy of the store as it is now, sealed as it is: without the master key it is of no use.
-    pub(super) async fn back_up(self: Arc<Self>, asked_by: Peer) -> Result<Response, AdminError> {
+    pub(super) async fn back_up(self: Arc<Self>, asked_by: Actor) -> Result<Response, AdminError> {
         let copied = move |admin: &Self| {
             let copy = || -> Result<(File, u64), StoreError> {
                 let file = admin.file()?.copy_unnamed()?;

@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use crate::admin::api::ErrorBody;
-use crate::admin::{Peer, router};
+use crate::admin::{Actor, router};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::{Global, open};
@@ -160,7 +160,7 @@ async fn over_socket(socket: &Path, request: Request<Bytes>) -> Result<(StatusCo
 
 async fn in_process(router: &axum::Router, request: Request<Bytes>) -> Result<(StatusCode, Bytes), Failure> {
     let mut request = request.map(Body::from);
-    request.extensions_mut().insert(Peer::Direct { uid: rustix::process::getuid().as_raw() });
+    request.extensions_mut().insert(Actor::Offline { uid: rustix::process::getuid().as_raw() });
     let answer: Response<Body> = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.map_err(|error| Failure::failed(format!("the answer broke off: {error}")))?;
