@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 
 use crate::admin::api::ErrorBody;
 use crate::registry::RegistryError;
@@ -29,6 +29,33 @@ pub enum AdminError {
         #[source]
         source: SessionError,
     },
+    /// Nobody was recognised.
+    #[error("{0}")]
+    Unauthorised(String),
+    /// Who asks may not, or it came from somewhere else than it must.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The page has no password.
+    #[error("the admin page has no password yet: set one on the gateway's machine with: keygate admin set-password")]
+    NoPassword,
+    /// Too many failures; seconds until the next try, at least 1.
+    #[error("too many failed tries from this address; try again in {0} s")]
+    TooOften(u64),
+    /// A body of more than 64 KiB.
+    #[error("the body is larger than 64 KiB")]
+    TooLarge,
+    /// A body that did not come in time.
+    #[error("the body did not come within 10 s")]
+    TooSlow,
+    /// A body that is not JSON.
+    #[error("{0}")]
+    WrongType(String),
+    /// A host name that is none of ours.
+    #[error("{0}")]
+    Misdirected(String),
+    /// Something inside did not work.
+    #[error("{0}")]
+    Failed(String),
     /// The configuration on disk is wrong; the old one goes on.
     #[error("{0}")]
     Config(String),
@@ -42,11 +69,20 @@ impl AdminError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::Registry(RegistryError::Invalid(_) | RegistryError::NoAccount) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) | Self::Registry(RegistryError::NoKey(_) | RegistryError::Revoked(_)) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::Registry(RegistryError::NoKey(_) | RegistryError::NoAdminToken(_) | RegistryError::Revoked(_)) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Registry(
                 RegistryError::AccountExists(_) | RegistryError::AccountInUse { .. } | RegistryError::AdministratorInUse { .. },
             ) => StatusCode::CONFLICT,
-            Self::Registry(_) | Self::Inside(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unauthorised(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::NoPassword => StatusCode::FORBIDDEN,
+            Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::WrongType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Registry(_) | Self::Inside(_) | Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Upstream { source, .. } => match source {
                 SessionError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -64,12 +100,20 @@ impl AdminError {
         match self {
             Self::Invalid(_) | Self::Registry(RegistryError::Invalid(_)) => "bad_request",
             Self::Registry(RegistryError::NoAccount) => "no_such_account",
-            Self::NotFound(_) | Self::Registry(RegistryError::NoKey(_)) => "not_found",
+            Self::NotFound(_) | Self::Registry(RegistryError::NoKey(_) | RegistryError::NoAdminToken(_)) => "not_found",
             Self::Registry(RegistryError::Revoked(_)) => "revoked",
             Self::Registry(RegistryError::AccountExists(_)) => "account_exists",
             Self::Registry(RegistryError::AccountInUse { .. }) => "account_in_use",
             Self::Registry(RegistryError::AdministratorInUse { .. }) => "administrator_in_use",
-            Self::Registry(RegistryError::Random(_)) | Self::Inside(_) => "failed",
+            Self::Unauthorised(_) => "unauthorised",
+            Self::Forbidden(_) => "forbidden",
+            Self::NoPassword => "no_password",
+            Self::TooOften(_) => "too_often",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::WrongType(_) => "wrong_content_type",
+            Self::Misdirected(_) => "wrong_host",
+            Self::Registry(RegistryError::Random(_)) | Self::Inside(_) | Self::Failed(_) => "failed",
             Self::Registry(_) => "store_failed",
             Self::Config(_) => "config_problems",
             Self::Upstream { source, .. } => match source {
@@ -91,6 +135,16 @@ impl IntoResponse for AdminError {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = %self, "the admin socket could not do what was asked: {self}");
         }
-        (status, Json(ErrorBody { error: self.word().to_owned(), message: self.to_string() })).into_response()
+        let mut response = (status, Json(ErrorBody { error: self.word().to_owned(), message: self.to_string() })).into_response();
+        match self {
+            Self::Unauthorised(_) => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keygate admin\""));
+            }
+            Self::TooOften(seconds) => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            _ => {}
+        }
+        response
     }
 }

@@ -22,9 +22,9 @@ use crate::secret::Secret;
 /// Length of a key's text in bytes.
 pub const KEY_LEN: usize = 3 + ID_LEN + 1 + SECRET_LEN + CHECKSUM_LEN;
 const PREFIX: &str = "kg_";
-const ID_LEN: usize = 10;
-const SECRET_LEN: usize = 43;
-const CHECKSUM_LEN: usize = 6;
+pub(super) const ID_LEN: usize = 10;
+pub(super) const SECRET_LEN: usize = 43;
+pub(super) const CHECKSUM_LEN: usize = 6;
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -198,7 +198,7 @@ impl Drop for ApiKey {
 }
 
 /// Uniform characters by rejection: 248 is the largest multiple of 62 in a byte.
-fn fill_base62(out: &mut [u8]) -> Result<(), getrandom::Error> {
+pub(super) fn fill_base62(out: &mut [u8]) -> Result<(), getrandom::Error> {
     let mut pool = [0; 64];
     let mut used = pool.len();
     for place in out {
@@ -219,7 +219,7 @@ fn fill_base62(out: &mut [u8]) -> Result<(), getrandom::Error> {
     Ok(())
 }
 
-fn checksum_of(body: &[u8]) -> [u8; CHECKSUM_LEN] {
+pub(super) fn checksum_of(body: &[u8]) -> [u8; CHECKSUM_LEN] {
     let mut text = [b'0'; CHECKSUM_LEN];
     let mut rest = crc32fast::hash(body);
     for place in text.iter_mut().rev() {

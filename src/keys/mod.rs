@@ -1,5 +1,6 @@
 //! keygate's own credential: its text, its stored form, and the index that the request path asks.
 
+pub mod admin;
 pub mod index;
 pub mod key;
 pub mod record;

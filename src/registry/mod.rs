@@ -2,6 +2,7 @@
 //! both work through this.
 
 mod accounts;
+pub mod admin;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -82,6 +83,9 @@ pub enum RegistryError {
     /// There is no such key.
     #[error("there is no key {0}")]
     NoKey(KeyId),
+    /// There is no such admin token, or it was revoked.
+    #[error("there is no admin token {0}")]
+    NoAdminToken(KeyId),
     /// There is no such account.
     #[error("there is no such account")]
     NoAccount,
@@ -167,6 +171,8 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     /// Held during each change, so that changes come one after the other.
     writer: Mutex<Unsettled>,
+    /// As unsettled keys are. Taken last, and never held while anything else is waited for.
+    dead_tokens: Mutex<admin::DeadTokens>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -184,12 +190,12 @@ impl Registry {
         listener: Arc<dyn AccountListener>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, hasher, index, listener, clock, writer: Mutex::new(Unsettled::new()) }
+        Self { store, hasher, index, listener, clock, writer: Mutex::new(Unsettled::new()), dead_tokens: Mutex::default() }
     }
 
     /// How many keys memory treats otherwise than the store might: above zero, a revocation is not durable yet.
     pub fn unsettled(&self) -> usize {
-        self.writer().len()
+        self.writer().len() + self.dead_tokens().len()
     }
 
     /// Writes what an earlier failure left unwritten. To be called now and then while [`Registry::unsettled`] is above zero.
@@ -201,15 +207,16 @@ impl Registry {
     }
 
     fn settle(&self, unsettled: &mut Unsettled) -> Result<(), StoreError> {
-        if unsettled.is_empty() { Ok(()) } else { self.commit(unsettled, Vec::new()) }
+        if unsettled.is_empty() && self.dead_tokens().is_empty() { Ok(()) } else { self.commit(unsettled, Vec::new()) }
     }
 
     /// Commits changes together with what is unsettled.
     fn commit(&self, unsettled: &mut Unsettled, mut changes: Vec<Change>) -> Result<(), StoreError> {
         // In front: a change of the same key comes later and counts.
-        changes.splice(0..0, unsettled.values().cloned().map(Change::PutKey));
+        changes.splice(0..0, unsettled.values().cloned().map(Change::PutKey).chain(self.dead_token_changes()));
         self.store.commit(changes)?;
         unsettled.clear();
+        self.dead_tokens().clear();
         Ok(())
     }
 

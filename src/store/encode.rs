@@ -29,6 +29,7 @@ pub(super) struct Format {
 }
 
 pub(super) const KEY_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
+pub(super) const ADMIN_TOKEN_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
 const ACCOUNT_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
 const SESSION_FORMAT: Format = Format { oldest: 1, upgrades: &[] };
 

@@ -23,6 +23,8 @@ pub struct Inventory {
     pub sessions: u64,
     /// Media tickets and handed-out ids.
     pub handouts: u64,
+    /// Admin tokens, revoked ones included.
+    pub admin_tokens: u64,
     /// One sentence each, a hundred at most; empty: the store is whole.
     pub problems: Vec<String>,
 }
@@ -38,8 +40,8 @@ impl Inventory {
     }
 
     /// How many records there are, whatever they are: what a copy must have too.
-    pub(super) const fn records(&self) -> [u64; 5] {
-        [self.keys, self.index_entries, self.accounts, self.sessions, self.handouts]
+    pub(super) const fn records(&self) -> [u64; 6] {
+        [self.keys, self.index_entries, self.accounts, self.sessions, self.handouts, self.admin_tokens]
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::keys::KeyId;
+use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
+use crate::secret::Secret;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
@@ -34,6 +36,8 @@ struct State {
     handouts: BTreeMap<[u8; 32], HandoutRecord>,
     next_account: u32,
     time_mark: Option<Timestamp>,
+    admin_tokens: BTreeMap<KeyId, AdminTokenRecord>,
+    page_password: Option<Secret<String>>,
     commits: u64,
     faults: BTreeMap<u64, Fault>,
 }
@@ -88,6 +92,10 @@ impl State {
                 self.handouts.remove(digest.as_bytes());
             }
             Change::MarkTime(mark) => self.time_mark = Some(mark),
+            Change::PutAdminToken(record) => {
+                self.admin_tokens.insert(record.id, record);
+            }
+            Change::PutPagePassword(hash) => self.page_password = Some(hash),
         }
     }
 }
@@ -119,6 +127,14 @@ impl Store for MemoryStore {
 
     fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.state().time_mark)
+    }
+
+    fn admin_tokens(&self) -> Result<Vec<AdminTokenRecord>, StoreError> {
+        Ok(self.state().admin_tokens.values().cloned().collect())
+    }
+
+    fn page_password(&self) -> Result<Option<Secret<String>>, StoreError> {
+        Ok(self.state().page_password.clone())
     }
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {

@@ -15,8 +15,10 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::config::source::SecretSource;
+use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyDigest, KeyHasher, KeyId};
+use crate::secret::Secret;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::redb::RedbStore;
 use crate::store::seal::{MasterKey, MasterKeyText};
@@ -43,6 +45,10 @@ pub enum Change {
     RemoveHandout(KeyDigest),
     /// Writes down how late it is, in place of what was written before.
     MarkTime(Timestamp),
+    /// Writes an admin token.
+    PutAdminToken(AdminTokenRecord),
+    /// Writes the slow hash of the admin page's password, in place of the one before.
+    PutPagePassword(Secret<String>),
 }
 
 /// The store's contract. Blocking: call it from a thread that may block.
@@ -85,6 +91,18 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn time_mark(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// All admin tokens, revoked ones included, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn admin_tokens(&self) -> Result<Vec<AdminTokenRecord>, StoreError>;
+
+    /// The slow hash of the admin page's password, as a PHC string; `None`: none was ever set.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn page_password(&self) -> Result<Option<Secret<String>>, StoreError>;
 
     /// One key's record, tombstones included.
     ///

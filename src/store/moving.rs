@@ -72,7 +72,10 @@ fn keep_revoked(backup: &RedbStore, store: &RedbStore) -> Result<Vec<String>, St
     let revoked: Vec<KeyRecord> = now.into_iter().flatten().filter(|record| record.revoked_at.is_some()).collect();
     let names = revoked.iter().map(|record| record.name.clone()).collect();
     let mark = backup.time_mark()?.max(store.time_mark()?).map(Change::MarkTime);
-    backup.commit(revoked.into_iter().map(Change::PutKey).chain(mark).collect())?;
+    let tokens = store.admin_tokens()?.into_iter().filter(|token| token.revoked_at.is_some()).map(Change::PutAdminToken);
+    // Whoever knows the password of then, which somebody had reason to change, stays out.
+    let password = store.page_password()?.map(Change::PutPagePassword);
+    backup.commit(revoked.into_iter().map(Change::PutKey).chain(mark).chain(tokens).chain(password).collect())?;
     Ok(names)
 }
 

@@ -16,8 +16,10 @@ use redb::{
 
 use self::opening::{builder, lay_out, open_database, rehearse};
 use crate::clock::Timestamp;
+use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyHasher, KeyId};
+use crate::secret::Secret;
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error, unusable};
 use crate::store::handouts;
@@ -31,6 +33,9 @@ pub const CACHE_BYTES: usize = 16 << 20;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Milliseconds since the epoch, as little-endian bytes; absent until they are first written.
 const TIME_MARK: &str = "time_mark";
+/// A SHA-256-sized HMAC goes into the slow hash, so this one opens nothing by itself.
+const PAGE_PASSWORD: &str = "page_password";
+const ADMIN_TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("admin_tokens");
 const KEYS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keys");
 const KEY_INDEX: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("key_index");
 const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(encode::ACCOUNTS);
@@ -188,6 +193,20 @@ impl Store for RedbStore {
         })
     }
 
+    fn admin_tokens(&self) -> Result<Vec<AdminTokenRecord>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(ADMIN_TOKENS)?;
+            table.iter()?.map(|item| Ok(encode::ADMIN_TOKEN_FORMAT.decode(item?.1.value())?)).collect()
+        })
+    }
+
+    fn page_password(&self) -> Result<Option<Secret<String>>, StoreError> {
+        self.read(|transaction| {
+            let stored = transaction.open_table(META)?.get(PAGE_PASSWORD)?;
+            Ok(stored.map(|bytes| Secret::new(String::from_utf8_lossy(bytes.value()).into_owned())))
+        })
+    }
+
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(KEYS)?;
@@ -238,6 +257,13 @@ fn apply(transaction: &WriteTransaction, sealer: &Sealer, changes: Vec<Change>) 
             }
             Change::RemoveHandout(digest) => {
                 transaction.open_table(HANDOUTS)?.remove(digest.as_bytes())?;
+            }
+            Change::PutAdminToken(record) => {
+                let bytes = encode::ADMIN_TOKEN_FORMAT.encode(&record)?;
+                transaction.open_table(ADMIN_TOKENS)?.insert(record.id.as_u64(), bytes.as_slice())?;
+            }
+            Change::PutPagePassword(hash) => {
+                transaction.open_table(META)?.insert(PAGE_PASSWORD, hash.expose().as_bytes())?;
             }
             Change::MarkTime(mark) => {
                 transaction.open_table(META)?.insert(TIME_MARK, mark.as_millis().to_le_bytes().as_slice())?;

@@ -6,6 +6,7 @@ mod on_disk;
 use std::sync::Arc;
 
 use keygate::clock::Timestamp;
+use keygate::keys::admin::{AdminScope, AdminTokenRecord};
 use keygate::keys::record::{IndexEntry, KeyRecord, PreviousSecret};
 use keygate::keys::{KeyDigest, KeyId, Scope, Scopes};
 use keygate::store::memory::MemoryStore;
@@ -275,6 +276,32 @@ fn the_time_that_was_written_down_is_there_and_a_later_word_counts_also_when_it_
             assert_eq!(store.time_mark().expect("mark"), Some(mark));
         }
         assert_eq!(store.next_account().expect("number"), AccountId(1), "nothing else of the store's own is touched");
+    });
+}
+
+#[test]
+fn admin_tokens_and_the_hash_of_the_pages_password_come_back_and_are_replaced() {
+    with_every_store(|store| {
+        assert!(store.admin_tokens().expect("tokens").is_empty() && store.page_password().expect("hash").is_none());
+        let token = |number: u64| AdminTokenRecord {
+            id: KeyId::from_u64(number),
+            name: format!("token {number}"),
+            digest: KeyDigest::from_bytes([number as u8; 32]),
+            scopes: vec![AdminScope::Read, AdminScope::Keys],
+            expires_at: Some(Timestamp::from_millis(9_000)),
+            created_at: Timestamp::from_millis(1_000),
+            created_by: "uid 0".to_owned(),
+            last_used_at: None,
+            revoked_at: None,
+        };
+        store.commit(vec![Change::PutAdminToken(token(9)), Change::PutAdminToken(token(4))]).expect("committed");
+        assert_eq!(store.admin_tokens().expect("tokens"), [token(4), token(9)]);
+        let revoked = AdminTokenRecord { revoked_at: Some(Timestamp::from_millis(3)), ..token(4) };
+        store.commit(vec![Change::PutAdminToken(revoked.clone()), Change::PutPagePassword("$argon2id$one".into())]).expect("committed");
+        store.commit(vec![Change::PutPagePassword("$argon2id$two".into())]).expect("committed");
+        assert_eq!(store.admin_tokens().expect("tokens"), [revoked, token(9)]);
+        assert_eq!(store.page_password().expect("hash").expect("one").expose(), "$argon2id$two");
+        assert!(index_of(store).is_empty(), "a token is no key");
     });
 }
 

@@ -9,7 +9,7 @@ use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTra
 use tempfile::NamedTempFile;
 
 use super::opening::{CHECK_FIELD, Marks, PEPPER_FIELD, STORE_ID, builder};
-use super::{ACCOUNTS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, begin_write, failure};
+use super::{ACCOUNTS, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, begin_write, failure};
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error};
 use crate::store::seal::{Pepper, Sealer};
@@ -62,7 +62,8 @@ fn copy_as_is(from: &ReadTransaction, into: &WriteTransaction) -> Result<(), Fai
     copy(from, into, KEY_INDEX)?;
     copy(from, into, ACCOUNTS)?;
     copy(from, into, SESSIONS)?;
-    copy(from, into, HANDOUTS)
+    copy(from, into, HANDOUTS)?;
+    copy(from, into, ADMIN_TOKENS)
 }
 
 fn copy<K: Key + 'static, V: Value + 'static>(
@@ -82,6 +83,7 @@ fn copy_resealed(from: &ReadTransaction, into: &WriteTransaction, old: &Sealer, 
     copy(from, into, META)?;
     copy(from, into, KEYS)?;
     copy(from, into, KEY_INDEX)?;
+    copy(from, into, ADMIN_TOKENS)?;
     reseal_marks(into, old, new)?;
     let mut accounts = into.open_table(ACCOUNTS)?;
     for item in from.open_table(ACCOUNTS)?.iter()? {

@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
 use super::rehearsal::Rehearsal;
-use super::{ACCOUNTS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
+use super::{ACCOUNTS, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
 use crate::keys::KeyHasher;
 use crate::store::StoreError;
 use crate::store::encode::RecordError;
@@ -48,6 +48,7 @@ pub(super) fn lay_out(transaction: &WriteTransaction, path: &Path, sealer: &Seal
         transaction.open_table(ACCOUNTS)?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(HANDOUTS)?;
+        transaction.open_table(ADMIN_TOKENS)?;
         Ok(())
     };
     fill().map_err(|error| error.at(path, "create"))
@@ -141,6 +142,7 @@ fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Res
         transaction.open_table(ACCOUNTS)?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(HANDOUTS)?;
+        transaction.open_table(ADMIN_TOKENS)?;
         Ok(())
     };
     all_there().map_err(|error| error.at(path, "read"))?;

@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::opening::rehearse;
-use super::{ACCOUNTS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, damaged, failure, number};
+use super::{ACCOUNTS, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, damaged, failure, number};
+use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::KeyRecord;
 use crate::store::encode::{self, RecordError};
 use crate::store::files::io_error;
@@ -81,6 +82,10 @@ impl RedbStore {
             let (digest, value) = item?;
             inventory.handouts += 1;
             inventory.judge("a ticket or a handed-out id", handouts::decode(&self.sealer, *digest.value(), value.value()));
+        }
+        for item in transaction.open_table(ADMIN_TOKENS)?.iter()? {
+            inventory.admin_tokens += 1;
+            inventory.judge("an admin token", encode::ADMIN_TOKEN_FORMAT.decode::<AdminTokenRecord>(item?.1.value()));
         }
         Ok(inventory)
     }

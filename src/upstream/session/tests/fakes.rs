@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{ManualClock, Timestamp};
 use crate::keys::KeyId;
+use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::secret::Secret;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
@@ -123,6 +124,14 @@ impl Store for FakeStore {
         Ok(None)
     }
 
+    fn admin_tokens(&self) -> Result<Vec<AdminTokenRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn page_password(&self) -> Result<Option<Secret<String>>, StoreError> {
+        Ok(None)
+    }
+
     fn key(&self, _: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         Ok(None)
     }
@@ -140,7 +149,12 @@ impl Store for FakeStore {
         }
         for change in changes {
             match change {
-                Change::PutKey(_) | Change::PutHandout(_) | Change::RemoveHandout(_) | Change::MarkTime(_) => {}
+                Change::PutKey(_)
+                | Change::PutHandout(_)
+                | Change::RemoveHandout(_)
+                | Change::MarkTime(_)
+                | Change::PutAdminToken(_)
+                | Change::PutPagePassword(_) => {}
                 Change::PutAccount(record) => drop(self.accounts.lock().unwrap().insert(record.id, record)),
                 Change::RemoveAccount(id) => {
                     self.accounts.lock().unwrap().remove(&id);
