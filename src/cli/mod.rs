@@ -12,6 +12,7 @@ pub mod failure;
 mod gateway;
 mod init;
 mod keys;
+mod manual;
 mod online;
 pub mod open;
 pub mod output;
@@ -129,6 +130,12 @@ pub enum Command {
     /// Show the certificates that are served, and the authority's that devices must know
     #[command(subcommand)]
     Tls(tls::TlsCommand),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions(manual::CompletionsArgs),
+    /// Print the manual, or write a page for each command
+    #[command(hide = true)]
+    Man(manual::ManArgs),
 }
 
 /// `keygate check-config`.
@@ -166,6 +173,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
         Command::Store(command) => block_on(store::run(command, global, &mut output)),
         Command::Tls(command) => block_on(tls::run(command, global, &mut output)),
+        Command::Completions(args) => manual::completions(args, command(), &mut output),
+        Command::Man(args) => manual::man(args, command(), &mut output),
     }
 }
 
@@ -200,7 +209,7 @@ mod tests {
         let mut command = command();
         command.clone().debug_assert();
         let help = command.render_help().to_string();
-        for name in command.get_subcommands().map(clap::Command::get_name) {
+        for name in command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name) {
             assert!(help.contains(&format!("\n  {name} ")), "{name} is missing from:\n{help}");
         }
         for noun in ["keys", "accounts", "store", "tls"] {

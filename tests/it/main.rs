@@ -27,6 +27,7 @@ mod http2;
 mod leaks;
 mod lifecycle;
 mod login;
+mod manual;
 mod minted;
 mod native_logins;
 mod patience;
