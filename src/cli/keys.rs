@@ -13,11 +13,8 @@ use crate::cli::output::{Format, Output};
 use crate::cli::time::{Expiry, day, parse_expiry, parse_span};
 use crate::cli::{Global, ask, bulk};
 use crate::clock::{Clock, SystemClock};
-use crate::keys::{ApiKey, Scope};
+use crate::keys::Scope;
 use crate::secret::Secret;
-
-/// From this length on, in characters, what begins like a key is taken for one, also when it is damaged.
-const SHORTEST_SECRET: usize = 20;
 
 /// `keygate keys …`. A KEY is named by its id, by its name if only one key has it, or by the last four characters of its id.
 #[derive(Subcommand, Debug)]
@@ -235,12 +232,6 @@ async fn revoke(key: &str, yes: bool, global: &Global, output: &mut Output) -> R
 
 /// The one key that a text means.
 async fn find(backend: &Backend, text: &str, with_revoked: bool) -> Result<KeyView, Failure> {
-    if ApiKey::claims_to_be_one(text) && text.len() >= SHORTEST_SECRET {
-        return Err(Failure::usage(
-            "that is a key itself, not its name or id. It stands in the shell's history now, and stood in the list of processes: give it a \
-             new secret with keygate keys rotate, naming it by its id (see keygate keys list)",
-        ));
-    }
     let list: KeyList = backend.get(&format!("/api/api-keys?match={}&revoked={with_revoked}", encoded(text))).await?;
     let mut found = list.api_keys;
     match (found.pop(), found.len()) {

@@ -2,6 +2,7 @@
 //! store themselves and say so.
 
 mod accounts;
+mod arguments;
 mod ask;
 mod bulk;
 mod changes;
@@ -148,8 +149,8 @@ pub struct CheckConfigArgs {
 
 /// Parses the command line, does what it says, and gives the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(&cli) {
+    // Before anything repeats them.
+    match arguments::check(std::env::args_os()).and_then(|()| run(&Cli::parse())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure);

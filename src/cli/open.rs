@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::problem::{Problems, Warning};
 use crate::config::{Config, UpstreamConfig};
 use crate::gateway::routing::Settings;
+use crate::server::holder;
 use crate::store::StoreError;
 
 /// Reads and checks the configuration. All problems come at once, as a finished picture.
@@ -73,14 +74,23 @@ impl OpenError {
             Self::Store(StoreError::InUse { path }) => Failure::new(
                 Exit::Unreachable,
                 format!(
-                    "{} is in use by another keygate, but its admin socket {} does not answer. Stop it, or set admin.socket to the \
-                     same path in both.",
+                    "{} is in use by {}, but its admin socket {} does not answer. Stop it, or set admin.socket to the same path in both.",
                     path.display(),
+                    user_of(&path),
                     socket.display()
                 ),
             ),
             Self::Store(other) => Failure::failed(other.to_string()),
         }
+    }
+}
+
+/// Who has the store open, as far as the system tells.
+fn user_of(store: &Path) -> String {
+    match holder::of_file(store) {
+        Some(program) if program.name == "keygate" => format!("another keygate (pid {})", program.pid),
+        Some(program) => program.to_string(),
+        None => "another keygate".to_owned(),
     }
 }
 

@@ -84,7 +84,8 @@ impl Config {
             Problems::one(
                 None,
                 problem.help(
-                    "start from config.example.toml, or run: keygate serve --upstream http://127.0.0.1:13378 --listen 127.0.0.1:8443",
+                    "to write one for your media server, run: keygate init --upstream http://127.0.0.1:13378 (config.example.toml has every \
+                     field); to try it without any file, or run: keygate serve --upstream http://127.0.0.1:13378 --listen 127.0.0.1:8443",
                 ),
             )
         })

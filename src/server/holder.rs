@@ -1,7 +1,9 @@
-//! Who holds a port: for the sentence that an operator reads when keygate cannot have it.
+//! Who holds a port or a file: for the sentence that an operator reads when keygate cannot have it.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What `/proc/net/tcp` calls a socket that listens.
@@ -14,7 +16,32 @@ pub(super) fn holder(address: SocketAddr) -> Option<String> {
         let found = text.lines().skip(1).find_map(|line| listening_on(line, address.port()));
         found.map(|(inode, uid)| (inode.to_owned(), uid.to_owned()))
     })?;
-    Some(process(&format!("socket:[{inode}]")).unwrap_or_else(|| format!("a program of uid {uid}")))
+    let link = format!("socket:[{inode}]");
+    let found = process(|descriptor| fs::read_link(descriptor).is_ok_and(|target| target.as_os_str() == link.as_str()));
+    Some(found.map_or_else(|| format!("a program of uid {uid}"), |program| program.to_string()))
+}
+
+/// A running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// What the system calls it, at most 15 bytes.
+    pub(crate) name: String,
+    /// Its process.
+    pub(crate) pid: u32,
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
+}
+
+/// Another program than this one that has a file open, as far as this one may look.
+pub(crate) fn of_file(path: &Path) -> Option<Program> {
+    let wanted = fs::metadata(path).ok()?;
+    // By its inode: within a container, the path is another one.
+    let is_it = |found: &fs::Metadata| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino());
+    process(|descriptor| fs::metadata(descriptor).is_ok_and(|found| is_it(&found))).filter(|program| program.pid != std::process::id())
 }
 
 /// Inode and owner of the socket of a line, if it listens on this port. Its address is not compared: of two that share a port, either
@@ -26,19 +53,20 @@ fn listening_on(line: &str, port: u16) -> Option<(&str, &str)> {
     (*state == LISTENING && u16::from_str_radix(found, 16) == Ok(port)).then_some((*inode, *uid))
 }
 
-/// The process that has this descriptor, as far as this one may look.
-fn process(link: &str) -> Option<String> {
+/// The process that has such a descriptor, this one last.
+fn process(is_it: impl Fn(&Path) -> bool) -> Option<Program> {
     // Others than processes are there too, "self" among them.
-    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut pids: Vec<u32> = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_by_key(|pid| *pid == std::process::id());
     let path = |pid: u32| Path::new("/proc").join(pid.to_string());
-    let pid = pids.into_iter().find(|pid| has(&path(*pid), link))?;
+    let pid = pids.into_iter().find(|pid| has(&path(*pid), &is_it))?;
     let name = fs::read_to_string(path(pid).join("comm")).ok()?;
-    Some(format!("{} (pid {pid})", name.trim_end()))
+    Some(Program { name: name.trim_end().to_owned(), pid })
 }
 
-fn has(process: &Path, link: &str) -> bool {
+fn has(process: &Path, is_it: impl Fn(&Path) -> bool) -> bool {
     let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    descriptors.map(|entry| entry.path()).any(|path| fs::read_link(path).is_ok_and(|target| target.as_os_str() == link))
+    descriptors.map(|entry| entry.path()).any(|path| is_it(&path))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub mod clients;
 pub mod connection;
 pub mod drain;
 mod handshake;
-mod holder;
+pub(crate) mod holder;
 pub mod listener;
 mod patience;
 mod proxied;

@@ -123,7 +123,7 @@ async fn a_locked_store_without_a_socket_says_what_to_do() {
     home.start().await;
     std::fs::remove_file(home.socket()).expect("removed");
     let said = home.run("keys list").await.refused(4);
-    assert!(said.contains("keygate.redb is in use by another keygate, but its admin socket"), "{said}");
+    assert!(said.contains(&format!("keygate.redb is in use by another keygate (pid {}), but its admin socket", home.pid())), "{said}");
     assert!(said.contains("does not answer. Stop it, or set admin.socket to the same path in both."), "{said}");
 }
 

@@ -112,14 +112,18 @@ async fn a_media_server_with_another_time_of_day_is_mentioned_once_it_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_on_the_command_line_is_not_repeated_but_warned_of() {
+async fn a_key_on_the_command_line_is_refused_and_not_repeated() {
     let standin = standin(Kind::Audiobookshelf).await;
     let mut home = Home::of(&[&standin], "");
     home.start().await;
     home.add_alice("alice").await;
     let key = home.key("ha", "alice").await;
-    let said = home.run(&format!("keys show {key}")).await.refused(2);
-    assert!(said.contains("history") && said.contains("keys rotate") && !said.contains(&key), "{said}");
+    for words in [format!("keys show {key}"), format!("init --upstream http://127.0.0.1:1/?api_key={key}"), key.clone()] {
+        let said = home.run(&words).await.refused(2);
+        let id = &key[3..13];
+        assert!(said.contains("there is a key among the arguments: it stands in the shell's history now"), "{said}");
+        assert!(said.contains(&format!("keygate keys rotate {id}")) && !said.contains(&key), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
