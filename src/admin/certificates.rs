@@ -6,8 +6,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::error::AdminError;
 use crate::admin::Admin;
-use crate::certificates::{self, Facts, Shown};
+use crate::admin::actor::Actor;
+use crate::certificates::{self, CertificateError, Facts, Shown};
 use crate::clock::Timestamp;
 use crate::config::CertificateSource;
 
@@ -70,6 +72,9 @@ pub struct AuthorityView {
     pub fingerprint: String,
     /// The certificate.
     pub pem: String,
+    /// The names (and all below them) and networks that it may vouch for; none: it may for everything.
+    #[serde(default)]
+    pub limits: Option<Vec<String>>,
 }
 
 impl Admin {
@@ -90,6 +95,16 @@ impl Admin {
         };
         let clients = self.clients.as_ref().map(|clients| clients.show());
         TlsView { clients: clients.map(|(file, problem)| ClientsView { file: file.display().to_string(), problem }), ..view }
+    }
+}
+
+impl Admin {
+    /// Makes a new authority of keygate's own. Blocking.
+    pub(super) fn renew_authority(&self, asked_by: Actor) -> Result<TlsView, AdminError> {
+        let certificates = self.certificates.as_ref().ok_or(CertificateError::NoAuthority);
+        certificates.and_then(|certificates| certificates.renew_authority()).map_err(|error| AdminError::Invalid(error.to_string()))?;
+        tracing::warn!("made a new authority of keygate's own, asked by {asked_by}: every device needs its certificate again");
+        Ok(self.tls())
     }
 }
 
@@ -129,6 +144,7 @@ fn authority_view(certificate: &CertificateDer<'static>) -> Option<AuthorityView
         not_after: facts.not_after.to_string(),
         fingerprint: facts.fingerprint,
         pem: to_pem(certificate),
+        limits: certificates::limits(certificate),
     })
 }
 

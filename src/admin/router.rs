@@ -47,6 +47,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/accounts/{id}/forwarding", get(forwarding))
         .route("/api/status", get(status))
         .route("/api/tls", get(tls))
+        .route("/api/tls/authority/renew", post(renew_authority))
         .route("/api/reload", post(reload))
         .route("/api/time/forget", post(forget_time))
         .route("/api/store/check", post(check_store))
@@ -179,6 +180,10 @@ async fn available(State(admin): Shared, whose: Result<Query<Whose>, QueryReject
 
 async fn tls(State(admin): Shared) -> Answer<TlsView> {
     admin.blocking(|admin| Ok(admin.tls())).await.map(Json)
+}
+
+async fn renew_authority(State(admin): Shared, Extension(peer): Asker) -> Answer<TlsView> {
+    admin.blocking(move |admin| admin.renew_authority(peer)).await.map(Json)
 }
 
 async fn status(State(admin): Shared) -> Answer<StatusView> {

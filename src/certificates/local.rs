@@ -4,6 +4,8 @@
 //! The folder holds `ca.key` and `leaf.pem` (certificate and key in one file, so that a crash leaves no half pair), both 0600, and `ca.pem`,
 //! which may be given to everybody.
 
+pub(super) mod limits;
+
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::certificates::local::limits::Limits;
 use crate::certificates::{CertificateError, Facts};
 use crate::clock::Timestamp;
 use crate::config::source::check_mode;
@@ -63,9 +66,19 @@ impl Folder<'_> {
         Ok(Some(tls::load(&files)?))
     }
 
-    /// The leaf, made new unless the one that is there still has all `names` and much of its life before it.
+    /// Those of `names` that a leaf can have, and those that it cannot: the authority may not vouch for them.
+    pub(super) fn within_limits(&self, names: Vec<String>) -> Result<(Vec<String>, Vec<String>), CertificateError> {
+        Ok(match self.authority()?.as_ref().and_then(Limits::of) {
+            None => (names, Vec::new()),
+            Some(limits) => names.into_iter().partition(|name| limits.allow(name)),
+        })
+    }
+
+    /// The leaf, made new unless the one that is there still has all `names` that it can have and much of its life before it.
     pub(super) fn up_to_date(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, CertificateError> {
-        let (authority, certificate) = self.open_authority()?;
+        let (authority, certificate) = self.open_authority(names)?;
+        let (names, left_out) = self.within_limits(names.to_vec())?;
+        let names = &names[..];
         // A leaf that cannot be read is no loss.
         if let Some(leaf) = self.leaf().ok().flatten()
             && leaf.cert.first().and_then(Facts::of).is_some_and(|facts| !is_due(&facts, names, now))
@@ -77,11 +90,22 @@ impl Folder<'_> {
         let made = leaf_parameters(names, now)?.signed_by(&key, &authority)?;
         let text = Zeroizing::new(format!("{}{}", made.pem(), Zeroizing::new(key.serialize_pem()).as_str()));
         self.write("leaf.pem", &text)?;
+        if !left_out.is_empty() {
+            tracing::info!("the new certificate is not for {}: keygate's own authority may not vouch for that", left_out.join(", "));
+        }
         Ok(tls::load(&self.leaf_files())?)
     }
 
-    /// Authority and its certificate, made when there is none. A certificate without its key is not replaced: devices trust it.
-    fn open_authority(&self) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
+    /// Puts the authority out of use, so that the next leaf comes from a new one. Its certificate stays beside it, as `ca.pem.old`, so that
+    /// people can tell which one to take off their devices; its key does not.
+    pub(super) fn set_aside(&self) -> Result<(), CertificateError> {
+        let path = self.file("ca.pem");
+        fs::rename(&path, self.file("ca.pem.old")).map_err(io_error("rename", &path))
+    }
+
+    /// Authority and its certificate, made when there is none: for a home and these names. A certificate without its key is not replaced:
+    /// devices trust it.
+    fn open_authority(&self, names: &[String]) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
         let path = self.file("ca.key");
         let key = match (read(&path)?, self.authority()?) {
             (Some(text), Some(certificate)) => {
@@ -91,7 +115,7 @@ impl Folder<'_> {
                 if !has_key(&certificate, &key) {
                     return Err(broken(&path, "is not the key of the ca.pem beside it"));
                 }
-                return Ok((Issuer::new(authority_parameters(&key), key), certificate));
+                return Ok((Issuer::new(authority_parameters(&key, None), key), certificate));
             }
             (None, Some(_)) => {
                 return Err(broken(&path, "is missing, although ca.pem is there: put it back, or move ca.pem away for a new authority"));
@@ -99,7 +123,7 @@ impl Folder<'_> {
             (Some(_) | None, None) => KeyPair::generate()?,
         };
         DirBuilder::new().recursive(true).mode(0o700).create(self.0).map_err(io_error("make the folder", self.0))?;
-        let parameters = authority_parameters(&key);
+        let parameters = authority_parameters(&key, Some(&Limits::around(names)));
         let made = parameters.self_signed(&key)?;
         // The certificate last: with it, the authority is complete.
         self.write("ca.key", &Zeroizing::new(key.serialize_pem()))?;
@@ -124,13 +148,15 @@ pub(super) fn is_due(leaf: &Facts, names: &[String], now: Timestamp) -> bool {
     lacks_a_name || !leaf.is_valid(now) || leaf.not_after.since(now) <= leaf.lifetime() / 3
 }
 
-fn authority_parameters(key: &KeyPair) -> CertificateParams {
+/// The limits stand in its certificate; who signs with its key does not need them.
+fn authority_parameters(key: &KeyPair, limits: Option<&Limits>) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     // Several keygates in one house have several authorities: the name tells them apart, and is the same whenever it is made from the key.
     let mark: String = Sha256::digest(key.der_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     parameters.distinguished_name = named(&format!("keygate CA {mark}"));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    parameters.name_constraints = limits.map(Limits::constraints);
     parameters.not_before = rcgen::date_time_ymd(AUTHORITY_YEARS.0, 1, 1);
     parameters.not_after = rcgen::date_time_ymd(AUTHORITY_YEARS.1, 12, 31);
     parameters

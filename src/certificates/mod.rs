@@ -19,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use crate::certificates::local::Folder;
+use crate::certificates::local::limits::Limits;
 use crate::clock::{Clock, Timestamp};
 use crate::config::source::{SourceError, check_mode};
 use crate::config::tls::{Contents, TlsProblem};
@@ -26,8 +27,8 @@ use crate::config::{CertificateSource, SelfSigned, TlsFiles};
 
 pub use crate::certificates::facts::Facts;
 pub use crate::certificates::served::Served;
-
 pub(crate) use crate::certificates::trouble::Trouble;
+
 /// Why there is no certificate, or no newer one.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -68,6 +69,9 @@ pub enum CertificateError {
     /// A certificate could not be made.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
+    /// Certificates come from elsewhere.
+    #[error("there is no authority of keygate's own: write tls = \"self-signed\" in [server] to have one")]
+    NoAuthority,
     /// Only a running gateway makes one.
     #[error("there is no certificate in {path} yet: keygate makes it when it starts")]
     NotMade {
@@ -161,6 +165,20 @@ impl Origin {
         }
     }
 
+    /// Names that the configuration wants and the certificate cannot have. Those that the machine gave itself are not told of: an address
+    /// may change each day.
+    fn left_out(&self) -> Option<String> {
+        let Self::Own(own) = self else { return None };
+        let (_, left_out) = Folder(&own.folder).within_limits(local::normal(own.names.iter().cloned())).ok()?;
+        (!left_out.is_empty()).then(|| {
+            format!(
+                "keygate's own authority may not vouch for {}: it was made for the names of a home and those that were configured then. \
+                 \"keygate tls ca --renew\" makes a new one, whose certificate every device needs again",
+                left_out.join(", ")
+            )
+        })
+    }
+
     /// What is there now and is not what is served; `None` when that is the same.
     fn fetch_newer(&self, kept: &Kept, now: Timestamp) -> Result<Option<Fetched>, CertificateError> {
         let newer = match self {
@@ -171,8 +189,13 @@ impl Origin {
                 }
                 Fetched::new(contents.pair(files)?, contents.digest())?
             }
-            Self::Own(own) if !local::is_due(&kept.facts, &wanted(own), now) => return Ok(None),
-            Self::Own(_) => self.fetch(now)?,
+            Self::Own(own) => {
+                let (names, _) = Folder(&own.folder).within_limits(wanted(own))?;
+                if !local::is_due(&kept.facts, &names, now) {
+                    return Ok(None);
+                }
+                self.fetch(now)?
+            }
         };
         if kept.facts.is_valid(now) && !newer.facts.is_valid(now) {
             let what = if newer.facts.not_after <= now { "has expired" } else { "is not valid yet" };
@@ -198,7 +221,10 @@ impl Kept {
         let origin = self.origin.clone();
         match origin.fetch_newer(self, now) {
             Ok(None) => {
-                self.trouble.end();
+                match origin.left_out() {
+                    None => self.trouble.end(),
+                    Some(text) => self.fail(&text),
+                }
                 false
             }
             Ok(Some(newer)) => {
@@ -219,6 +245,14 @@ impl Kept {
             let file = self.origin.file().map(|file| format!(" from {}", file.display())).unwrap_or_default();
             tracing::warn!("no new certificate{file}: {text}; the old one stays in use ({})", self.sentence());
         }
+    }
+
+    /// Tells at once of names that it cannot have.
+    fn warn_of_left_out(&mut self) -> Option<String> {
+        let text = self.origin.left_out()?;
+        self.trouble.is_told(&text);
+        tracing::warn!("{text}");
+        Some(text)
     }
 
     /// Tells of the end when it comes nearer.
@@ -273,7 +307,10 @@ impl Certificates {
     pub fn load(source: &CertificateSource, clock: Arc<dyn Clock>) -> Result<Self, CertificateError> {
         let mut state = State::load(source, clock.now())?;
         let now = clock.now();
-        state.kept.iter_mut().for_each(|kept| kept.warn_of_end(now));
+        for kept in &mut state.kept {
+            kept.warn_of_end(now);
+            kept.warn_of_left_out();
+        }
         let served = Arc::new(Served::new(state.pairs()));
         Ok(Self { served, clock, state: Mutex::new(state) })
     }
@@ -298,21 +335,41 @@ impl Certificates {
     }
 
     /// Goes over to a source that may be another one, and looks at the files in any case: all or nothing. What changed, a sentence for
-    /// each certificate. Blocking.
+    /// each certificate, and what cannot be had. Blocking.
     ///
     /// # Errors
     /// [`CertificateError`]; the old ones are served on.
     pub fn change(&self, source: &CertificateSource) -> Result<Vec<String>, CertificateError> {
-        let now = self.clock.now();
-        let new = State::load(source, now)?;
+        let new = State::load(source, self.clock.now())?;
+        Ok(self.replace(&mut self.state(), new))
+    }
+
+    /// Makes a new authority of keygate's own, for the names that are wanted now, and a certificate of it. Devices that know only the old one
+    /// trust this gateway no more. Blocking.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; the old certificate is served on.
+    pub fn renew_authority(&self) -> Result<(), CertificateError> {
         let mut state = self.state();
+        let CertificateSource::SelfSigned(own) = &state.source else { return Err(CertificateError::NoAuthority) };
+        Folder(&own.folder).set_aside()?;
+        let new = State::load(&state.source, self.clock.now())?;
+        self.replace(&mut state, new);
+        Ok(())
+    }
+
+    fn replace(&self, state: &mut State, new: State) -> Vec<String> {
+        let now = self.clock.now();
         let is_known = |new: &Kept| state.kept.iter().any(|old| old.facts.fingerprint == new.facts.fingerprint);
-        let changes: Vec<String> =
+        let mut changes: Vec<String> =
             new.kept.iter().filter(|kept| !is_known(kept)).map(|kept| format!("certificate for {}", kept.sentence())).collect();
         self.served.replace(new.pairs());
         *state = new;
-        state.kept.iter_mut().for_each(|kept| kept.warn_of_end(now));
-        Ok(changes)
+        for kept in &mut state.kept {
+            kept.warn_of_end(now);
+            changes.extend(kept.warn_of_left_out().map(|text| format!("warning: {text}")));
+        }
+        changes
     }
 
     /// Where they come from, and each of them.
@@ -367,4 +424,9 @@ pub fn authority(source: &CertificateSource) -> Result<Option<CertificateDer<'st
             None => Err(CertificateError::NotMade { path: own.folder.clone() }),
         },
     }
+}
+
+/// What keygate's own authority may vouch for: names, networks; `None`: everything.
+pub fn limits(authority: &CertificateDer<'_>) -> Option<Vec<String>> {
+    Limits::of(authority).map(|limits| limits.describe())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
+use http::Method;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::certificates::{self as view, CertificateView, ClientsView, TlsView};
@@ -12,10 +13,10 @@ use crate::certificates::{self, Certificates};
 use crate::cli::client::Backend;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
-use crate::cli::{Global, open};
+use crate::cli::{self, Global, open};
 use crate::clock::{Clock, SystemClock};
-
 use crate::server::clients::ClientAuthorities;
+
 /// How often the running gateway looks for newer certificates.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
@@ -32,14 +33,20 @@ pub enum TlsCommand {
         /// As DER, as some devices want it, and not as PEM
         #[arg(long)]
         der: bool,
+        /// Make a new authority first: for names that the old one may not vouch for, or when its key may have been stolen
+        #[arg(long)]
+        renew: bool,
+        /// Do not ask before that
+        #[arg(short, long, requires = "renew")]
+        yes: bool,
     },
 }
 
 pub(crate) async fn run(command: &TlsCommand, global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let view = ask(global, output).await?;
     match command {
-        TlsCommand::Show => show(&view, output),
-        TlsCommand::Ca { der } => ca(&view, *der, output),
+        TlsCommand::Show => show(&ask(global, output).await?, output),
+        TlsCommand::Ca { der, renew: true, yes } => ca(&renew(*yes, global).await?, *der, output),
+        TlsCommand::Ca { der, .. } => ca(&ask(global, output).await?, *der, output),
     }
 }
 
@@ -55,6 +62,14 @@ async fn ask(global: &Global, output: &Output) -> Result<TlsView, Failure> {
     let shown = source.as_ref().map(|source| certificates::look_only(source, now)).transpose();
     let shown = shown.map_err(|error| Failure::new(Exit::NotFound, error.to_string()))?;
     Ok(view::of(source.as_ref(), shown.unwrap_or_default(), now))
+}
+
+/// Only the running gateway may: what it writes must be its own.
+async fn renew(yes: bool, global: &Global) -> Result<TlsView, Failure> {
+    let backend = Backend::running(global).await?;
+    let question = "Make a new authority? No device trusts this gateway then until it has the new certificate.";
+    cli::ask::confirm(question, yes)?;
+    backend.call(Method::POST, "/api/tls/authority/renew", &()).await
 }
 
 fn show(view: &TlsView, output: &mut Output) -> Result<(), Failure> {
@@ -75,8 +90,15 @@ fn show(view: &TlsView, output: &mut Output) -> Result<(), Failure> {
             output.note(&format!("warning: no newer certificate: {problem}"));
         }
     }
+    if let Some(ClientsView { file, problem: Some(problem) }) = &view.clients {
+        output.note(&format!("warning: no newer authorities of clients' certificates from {file}: {problem}"));
+    }
     match &view.authority {
-        Some(authority) => output.sentence(&format!("authority: sha256:{} (keygate tls ca prints it)", authority.fingerprint)),
+        Some(authority) => {
+            output.sentence(&format!("authority: sha256:{} (keygate tls ca prints it)", authority.fingerprint))?;
+            let limits = authority.limits.as_ref().map_or_else(|| "everything".to_owned(), |limits| limits.join(", "));
+            output.sentence(&format!("it may vouch for: {limits}"))
+        }
         None => Ok(()),
     }
 }
@@ -91,9 +113,6 @@ fn ca(view: &TlsView, der: bool, output: &mut Output) -> Result<(), Failure> {
         };
         return Err(Failure::new(Exit::NotFound, text));
     };
-    if let Some(ClientsView { file, problem: Some(problem) }) = &view.clients {
-        output.note(&format!("warning: no newer authorities of clients' certificates from {file}: {problem}"));
-    }
     if der {
         return output.bytes(&authority.der().map_err(|_| Failure::failed("the gateway's answer holds no certificate"))?);
     }

@@ -125,3 +125,73 @@ fn an_authority_that_devices_may_trust_is_never_replaced_and_its_key_must_be_pri
     let new = folder.authority().expect("readable").expect("made");
     assert!(is_trusted(&new, &pair, "localhost", start()) && Some(new) != authority);
 }
+
+/// What somebody makes who has the folder's key: a leaf for these names.
+fn forged(root: &Path, wanted: &[&str]) -> CertifiedKey {
+    let key = KeyPair::from_pem(&fs::read_to_string(root.join("ca.key")).expect("read")).expect("a key");
+    let issuer = Issuer::new(authority_parameters(&key, None), key);
+    let key = KeyPair::generate().expect("a key");
+    let leaf = leaf_parameters(&names(wanted), start()).expect("names").signed_by(&key, &issuer).expect("signed");
+    fs::write(root.join("forged.pem"), format!("{}{}", leaf.pem(), key.serialize_pem())).expect("written");
+    tls::load(&TlsFiles { cert_file: root.join("forged.pem"), key_file: root.join("forged.pem") }).expect("a pair")
+}
+
+#[test]
+fn who_steals_the_authoritys_key_can_be_no_other_site() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    folder.up_to_date(&names(&["localhost", "nas", "media.example.org", "*.example.net"]), start()).expect("made");
+    let authority = folder.authority().expect("readable").expect("made");
+    let is_taken = |name: &str| is_trusted(&authority, &forged(root.path(), &[name]), name, start());
+    for home in ["printer.local", "10.1.2.3", "fd00::7", "media.example.org", "a.example.net"] {
+        assert!(is_taken(home), "{home}: what it is for");
+    }
+    for elsewhere in ["bank.example.com", "example.org", "other.example.org", "192.0.2.1", "2001:db8::1"] {
+        assert!(!is_taken(elsewhere), "{elsewhere}");
+    }
+    // One name outside spoils the others beside it.
+    assert!(!is_trusted(&authority, &forged(root.path(), &["printer.local", "bank.example.com"]), "printer.local", start()));
+    let is_critical = |authority: &CertificateDer<'_>| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(authority).expect("a certificate");
+        parsed.name_constraints().expect("readable").expect("there").critical
+    };
+    assert!(is_critical(&authority), "RFC 5280, section 4.2.1.10");
+}
+
+#[test]
+fn a_name_outside_the_limits_is_left_out_of_the_leaf_and_a_new_authority_has_it() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    let first = names(&["localhost", "nas.test"]);
+    folder.up_to_date(&first, start()).expect("made");
+    let old = folder.authority().expect("readable").expect("made");
+    let more = names(&["localhost", "nas.test", "films.example.org", "nas.local", "2001:db8::9"]);
+    let leaf = folder.up_to_date(&more, start()).expect("made");
+    assert_eq!(facts(&leaf).names, ["localhost", "nas.test", "nas.local"]);
+    assert!(is_trusted(&old, &leaf, "nas.local", start()) && !is_trusted(&old, &leaf, "films.example.org", start()));
+    assert_eq!(facts(&folder.up_to_date(&more, start()).expect("kept")), facts(&leaf), "and it is not made again at each look");
+    let (within, left_out) = folder.within_limits(more.clone()).expect("readable");
+    assert_eq!((within.len(), left_out), (3, names(&["films.example.org", "2001:db8::9"])));
+
+    let key = fs::read(root.path().join("ca.key")).expect("read");
+    folder.set_aside().expect("renamed");
+    let leaf = folder.up_to_date(&more, start()).expect("made");
+    let new = folder.authority().expect("readable").expect("made");
+    for name in ["nas.test", "films.example.org", "2001:db8::9"] {
+        assert!(is_trusted(&new, &leaf, name, start()) && !is_trusted(&old, &leaf, name, start()), "{name}");
+    }
+    assert_ne!(fs::read(root.path().join("ca.key")).expect("read"), key, "the old key is gone");
+    let kept = CertificateDer::from_pem_file(root.path().join("ca.pem.old")).expect("kept");
+    assert_eq!(kept, old);
+}
+
+#[test]
+fn an_authority_without_limits_vouches_for_everything_as_it_says() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder(root.path());
+    let key = KeyPair::generate().expect("a key");
+    folder.write("ca.key", &key.serialize_pem()).expect("written");
+    folder.write("ca.pem", &authority_parameters(&key, None).self_signed(&key).expect("made").pem()).expect("written");
+    let leaf = folder.up_to_date(&names(&["films.example.org"]), start()).expect("made");
+    assert!(is_trusted(&folder.authority().expect("readable").expect("there"), &leaf, "films.example.org", start()));
+}
