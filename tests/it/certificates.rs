@@ -2,6 +2,8 @@
 
 mod clients;
 mod handshakes;
+mod running;
+mod stopping;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -12,72 +14,17 @@ use serde_json::Value;
 
 use crate::support::authority::{Authority, Client};
 use crate::support::daemon::Home;
-use crate::support::wire::Wire;
+use running::Running;
 
 const FILES: &str = "[server.tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\n";
 const SELF_SIGNED: &str = "[server.tls]\nmode = \"self-signed\"\nfolder = \"tls\"\nnames = [\"nas.test\"]\n";
-const UPGRADE: &str =
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 async fn standin() -> StandIn {
     StandIn::start(Kind::Jellyfin, Options::default()).await.expect("a stand-in")
 }
 
-/// The text of the next frame; short ones only.
-async fn message(wire: &mut Wire) -> String {
-    let head = wire.take(2).await;
-    assert_eq!(head.len(), 2, "the socket is open");
-    String::from_utf8(wire.take(usize::from(head[1])).await).expect("text")
-}
-
-/// A stream, a socket and an idle connection that began before a change, and go on after it.
-struct Running {
-    stream: Wire,
-    left: usize,
-    socket: Wire,
-    idle: Wire,
-    key: String,
-}
-
-impl Running {
-    const SIZE: usize = 40_000_000;
-
-    async fn start(client: &Client, home: &Home, key: &str) -> Self {
-        let [mut stream, mut socket, mut idle] = [
-            client.wire(home.address, "localhost").await,
-            client.wire(home.address, "localhost").await,
-            client.wire(home.address, "localhost").await,
-        ];
-        let ask = |path: &str, lines: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Emby-Token: {key}\r\n{lines}\r\n");
-        stream.write(ask(&format!("/keygate-test/bytes/{}", Self::SIZE), "")).await;
-        assert!(stream.head().await.starts_with("HTTP/1.1 200"));
-        socket.write(ask("/socket?deviceId=d", UPGRADE)).await;
-        assert!(socket.head().await.starts_with("HTTP/1.1 101"));
-        assert!(message(&mut socket).await.contains("ForceKeepAlive"));
-        idle.write(ask("/System/Info/Public", "")).await;
-        assert!(idle.head().await.starts_with("HTTP/1.1 200"));
-        Self { stream, left: Self::SIZE, socket, idle, key: key.to_owned() }
-    }
-
-    async fn goes_on(&mut self, standin: &StandIn) {
-        let piece = 4_000_000;
-        assert_eq!(self.stream.take(piece).await.len(), piece);
-        self.left -= piece;
-        standin.control().push("still here");
-        assert!(message(&mut self.socket).await.contains("still here"));
-    }
-
-    async fn ends_well(mut self) {
-        assert_eq!(self.stream.take(self.left).await.len(), self.left);
-        self.idle
-            .write(format!("GET /System/Info HTTP/1.1\r\nHost: localhost\r\nX-Emby-Token: {}\r\nConnection: close\r\n\r\n", self.key))
-            .await;
-        assert!(String::from_utf8_lossy(&self.idle.rest().await).contains("HTTP/1.1 200"));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_and_a_socket_run_through_a_new_certificate_a_broken_one_and_reloads() {
+async fn streams_and_a_socket_run_through_a_new_certificate_a_broken_one_and_reloads() {
     let (standin, authority) = (standin().await, Authority::new());
     let mut home = Home::of(&[&standin], FILES);
     let folder = home.folder.path().to_owned();
@@ -87,7 +34,7 @@ async fn a_stream_and_a_socket_run_through_a_new_certificate_a_broken_one_and_re
     home.add_alice("alice").await;
     let key = home.key("tv", "alice").await;
     let client = authority.client();
-    let mut running = Running::start(&client, &home, &key).await;
+    let mut running = Running::start(&client, &home, &standin, &key).await;
     // A session that is taken up again shows the certificate that it began with.
     let served = async |home: &Home| authority.client().sees(home.address, "localhost").await.expect("a handshake");
     assert_eq!(served(&home).await, first.pair().cert[0]);
@@ -96,7 +43,7 @@ async fn a_stream_and_a_socket_run_through_a_new_certificate_a_broken_one_and_re
     second.write(&folder, "a");
     home.logged("the certificate was replaced: localhost, until").await;
     assert_eq!(served(&home).await, second.pair().cert[0]);
-    running.goes_on(&standin).await;
+    running.goes_on().await;
 
     // A key of another certificate: told once, and the old pair stays.
     std::fs::write(folder.join("a.key"), &third.key).expect("written");
@@ -110,7 +57,7 @@ async fn a_stream_and_a_socket_run_through_a_new_certificate_a_broken_one_and_re
     assert!(said.contains("key_file does not belong to cert_file") && said.contains("config.toml:3:"), "{said}");
     assert!(home.run("status").await.ok().contains("no newer one: key_file does not belong"));
     assert!(home.run("tls show").await.err.contains("warning: no newer certificate: key_file does not belong"));
-    running.goes_on(&standin).await;
+    running.goes_on().await;
 
     // Mended, and taken over by a reload at once, together with the rest of the configuration.
     third.write(&folder, "a");
@@ -118,15 +65,48 @@ async fn a_stream_and_a_socket_run_through_a_new_certificate_a_broken_one_and_re
     let said = home.run("reload").await.ok();
     assert!(said.contains("limits changed") && said.contains("server.tls.hsts changed"), "{said}");
     assert_eq!(served(&home).await, third.pair().cert[0]);
-    running.goes_on(&standin).await;
+    running.goes_on().await;
 
     // A broken configuration changes nothing.
     home.configure(&[&standin], "[server.tls]\ncert_file = \"none.pem\"\nkey_file = \"a.key\"\n");
     home.run("reload").await.refused(2);
     assert_eq!(served(&home).await, third.pair().cert[0]);
-    running.goes_on(&standin).await;
+    running.goes_on().await;
     running.ends_well().await;
     assert_eq!(home.log().matches("no new certificate").count(), 1, "once:\n{}", home.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_a_socket_run_through_a_renewal_by_keygates_own_authority_and_through_a_new_authority() {
+    let standin = standin().await;
+    let mut home = Home::of(&[&standin], SELF_SIGNED);
+    home.start().await;
+    home.add_alice("alice").await;
+    let key = home.key("tv", "alice").await;
+    let pem = home.run("tls ca").await.ok();
+    let client = Client::trusting(&pem);
+    let mut running = Running::start(&client, &home, &standin, &key).await;
+    let served = async |pem: &str| Client::trusting(pem).sees(home.address, "localhost").await;
+    let first = served(&pem).await.expect("a handshake");
+
+    // One name more makes another certificate.
+    let wanted = SELF_SIGNED.replace("\"nas.test\"", "\"nas.test\", \"box.lan\"");
+    home.configure(&[&standin], &wanted);
+    assert!(home.run("reload").await.ok().contains("reloaded: certificate for localhost"));
+    let second = served(&pem).await.expect("a handshake");
+    assert_ne!(first, second);
+    running.goes_on().await;
+    home.configure(&[&standin], "[server.tls]\nmode = \"self-sined\"\n");
+    home.run("reload").await.refused(2);
+    assert_eq!(served(&pem).await.expect("a handshake"), second);
+    running.goes_on().await;
+
+    home.configure(&[&standin], &wanted);
+    let new = home.run("tls ca --renew --yes").await.ok();
+    served(&pem).await.expect_err("of another authority");
+    served(&new).await.expect("a handshake");
+    running.goes_on().await;
+    running.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,6 +168,50 @@ async fn a_home_without_a_public_name_has_an_authority_of_its_own() {
     home.start().await;
     assert_eq!(show(&home).await["certificates"][0]["fingerprint"], shown["certificates"][0]["fingerprint"]);
     client.sees(home.address, "localhost").await.expect("the authority stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_the_authority_may_not_vouch_for_is_told_and_a_new_authority_has_it() {
+    let standin = standin().await;
+    let mut home = Home::of(&[&standin], SELF_SIGNED);
+    home.start().await;
+    let old = Client::trusting(&home.run("tls ca").await.ok());
+    let wanted = SELF_SIGNED.replace("\"nas.test\"", "\"nas.test\", \"box.lan\", \"films.example.org\"");
+    home.configure(&[&standin], &wanted);
+    let said = home.run("reload").await.ok();
+    let warning = "keygate's own authority may not vouch for films.example.org: ";
+    assert!(said.contains(&format!("reloaded: warning: {warning}")) && said.contains("keygate tls ca --renew"), "{said}");
+    assert!(home.log().contains(warning), "{}", home.log());
+    assert!(home.run("tls show").await.err.contains(warning) && home.run("status").await.ok().contains(warning));
+    // Whatever else was asked for is there.
+    for name in ["nas.test", "box.lan", "localhost"] {
+        old.sees(home.address, name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    old.sees(home.address, "films.example.org").await.expect_err("not a name of the certificate");
+
+    assert!(home.run("tls ca --renew").await.refused(2).contains("say --yes"));
+    let new = home.run("tls ca --renew --yes").await.ok();
+    assert_eq!(new, home.run("tls ca").await.ok());
+    let new = Client::trusting(&new);
+    for name in ["nas.test", "films.example.org"] {
+        new.sees(home.address, name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        old.sees(home.address, name).await.expect_err("of another authority");
+    }
+    let shown = home.run("tls show").await;
+    assert!(
+        shown.out.contains("it may vouch for: localhost, local, lan, ") && shown.out.contains("films.example.org, 127.0.0.0/8"),
+        "{shown:?}"
+    );
+    assert!(!shown.err.contains("warning"), "{shown:?}");
+    // The same after a restart: the authority is there, and knows what it may.
+    home.kill();
+    home.run("tls ca --renew --yes").await.refused(4);
+    home.start().await;
+    new.sees(home.address, "films.example.org").await.expect("as before");
+    home.kill();
+    home.configure(&[&standin], &SELF_SIGNED.replace("nas.test", "nas.example.com"));
+    home.start().await;
+    assert!(home.log().contains("may not vouch for nas.example.com: "), "also at the start:\n{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

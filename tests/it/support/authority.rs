@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -98,12 +102,15 @@ impl Client {
 
     /// A handshake for this name.
     pub(crate) async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Shown<TlsStream<tokio::net::TcpStream>>> {
+        Ok(Shown::over(self.handshake(address, name).await?, Flow::to(address)))
+    }
+
+    async fn handshake(&self, address: SocketAddr, name: &str) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
         let stream = TcpStream::bare(address).await.expect("connected");
         stream.set_nodelay(true).expect("no delay");
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let handshake = TlsConnector::from(Arc::new(self.config.clone())).connect(name, stream);
-        let stream = tokio::time::timeout(PATIENCE, handshake).await.expect("a handshake in time")?;
-        Ok(Shown::over(stream, Flow::to(address)))
+        tokio::time::timeout(PATIENCE, handshake).await.expect("a handshake in time")
     }
 
     /// The certificate that a handshake for this name gets, if the client trusts it.
@@ -115,6 +122,18 @@ impl Client {
     /// A connection for requests by hand.
     pub(crate) async fn wire(&self, address: SocketAddr, name: &str) -> Wire {
         Wire::over(self.connect(address, name).await.expect("a handshake"))
+    }
+
+    /// An HTTP/2 connection; clones of the sender are further streams on it.
+    pub(crate) async fn http2(&self, address: SocketAddr) -> SendRequest<Full<Bytes>> {
+        let mut config = self.config.clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = Self { config }.handshake(address, "localhost").await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let stream = TokioIo::new(Shown::over(stream, Flow::to(address).map(Flow::unreadable)));
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        sender
     }
 
     /// Head of the answer to a GET with a key; an error when the gateway ends the connection before. Reads on until what the gateway
