@@ -19,16 +19,16 @@ pub fn write(trail: &Trail, duration: Duration) {
     let path = LoggedPath(path);
     let Trail { carrier, bytes_in, bytes_out, complete, .. } = *trail;
     let ended = trail.ended.map(Cause::as_str);
-    let (client, method) = (trail.client, trail.method.as_str());
+    let (client, method, protocol) = (trail.client, trail.method.as_str(), tracing::field::debug(trail.version));
     match &trail.refusal {
         None => tracing::info!(
             target: "keygate::access",
-            %client, method, %path, status, upstream, account, key_id, key_name, carrier,
+            %client, method, %path, protocol, status, upstream, account, key_id, key_name, carrier,
             bytes_in, bytes_out, duration_ms, complete, ended, "request"
         ),
         Some((kind, reason)) => tracing::warn!(
             target: "keygate::access",
-            %client, method, %path, status, upstream, account, key_id, key_name, carrier,
+            %client, method, %path, protocol, status, upstream, account, key_id, key_name, carrier,
             bytes_in, bytes_out, duration_ms, complete, refusal = kind, reason = Redacted(reason).to_string(), "refused"
         ),
     }

@@ -10,7 +10,7 @@ from description import fetch, play, step, upstream
 def connect(url, key):
     client = JellyfinClient(allow_multiple_clients=True)
     client.config.app("keygate-test", "1.0.0", "test machine", "keygate-test-device")
-    client.config.data["auth.ssl"] = False
+    client.config.data["auth.ssl"] = url.startswith("https")
     client.config.data["app.default"] = True
     client.authenticate({"Servers": [{"AccessToken": key, "address": url}]}, discover=False)
     client.config.data["auth.server"] = url
@@ -60,7 +60,7 @@ client.wsc.stop_client()
 
 form = JellyfinClient(allow_multiple_clients=True)
 form.config.app("keygate-test", "1.0.0", "test machine", "keygate-test-form")
-form.config.data["auth.ssl"] = False
+form.config.data["auth.ssl"] = url.startswith("https")
 form.config.data["app.default"] = True
 form.auth.connect_to_address(url)
 logged_in = form.auth.login(url, "anybody", key)

@@ -30,7 +30,7 @@ async def main():
     await server.stop()
     await server._api_session.close()
 
-    wrong = EmbyServer(parts.hostname, "kg_wrong", parts.port, False, asyncio.get_running_loop())
+    wrong = EmbyServer(parts.hostname, "kg_wrong", parts.port, parts.scheme == "https", asyncio.get_running_loop())
     await wrong.register()
     step("a wrong key is refused", wrong.sessions is None)
     await wrong._api_session.close()

@@ -1,9 +1,13 @@
-//! Published client programs, unmodified, with a key and nothing else. `tests/clients/README.md` says what each one does.
+//! Published client programs, unmodified, with a key and nothing else: over plain HTTP, and over https with keygate's own authority.
+//! `tests/clients/README.md` says what each one does.
+
+mod https;
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,17 +34,23 @@ struct Script {
     file: &'static str,
     /// Whether the client sends its key in a way that the media server itself does not read.
     needs_gateway: bool,
+    /// Whether the client speaks HTTP/2 where it can.
+    speaks_http2: bool,
 }
 
 const fn script(file: &'static str) -> Script {
-    Script { file, needs_gateway: false }
+    Script { file, needs_gateway: false, speaks_http2: false }
 }
 
 const fn gateway_script(file: &'static str) -> Script {
-    Script { file, needs_gateway: true }
+    Script { needs_gateway: true, ..script(file) }
 }
 
-const ENVIRONMENTS: [Environment; 4] = [
+const fn by_http2(script: Script) -> Script {
+    Script { speaks_http2: true, ..script }
+}
+
+static ENVIRONMENTS: [Environment; 4] = [
     Environment {
         name: "audiobookshelf",
         files: &["requirements-audiobookshelf.txt"],
@@ -65,14 +75,14 @@ const ENVIRONMENTS: [Environment; 4] = [
         files: &["requirements-jellyfin.txt"],
         pip_options: &[],
         tools: &["ffprobe", "ffmpeg"],
-        scripts: &[script("jellyfin_apiclient_client.py"), gateway_script("jellyfin_api_client_client.py")],
+        scripts: &[script("jellyfin_apiclient_client.py"), by_http2(gateway_script("jellyfin_api_client_client.py"))],
     },
     Environment {
         name: "node",
         files: &["package.json", "package-lock.json"],
         pip_options: &[],
         tools: &[],
-        scripts: &[script("jellyfin_sdk.mjs"), gateway_script("socketio_client.mjs")],
+        scripts: &[by_http2(script("jellyfin_sdk.mjs")), gateway_script("socketio_client.mjs")],
     },
 ];
 
@@ -84,6 +94,19 @@ struct Outcome {
     not_run: Vec<String>,
 }
 
+/// What the scripts are told.
+#[derive(Clone)]
+struct Given {
+    /// Beside each other, runs of different names do not disturb each other.
+    name: &'static str,
+    /// A folder with a description for each script, `FILE.json` (the JSON of `keygate demo -o json`).
+    descriptions: PathBuf,
+    /// Whether a gateway stands in front of the servers.
+    has_gateway: bool,
+    /// The authority to trust, in PEM.
+    authority: Option<PathBuf>,
+}
+
 #[tokio::test]
 async fn published_clients_work_with_a_key_alone() {
     let (description, _running) = support::demo().await;
@@ -91,17 +114,24 @@ async fn published_clients_work_with_a_key_alone() {
 }
 
 /// Runs every script against what `description` (the JSON of `keygate demo -o json`) names.
+pub(crate) async fn run_all(description: &Value) {
+    let descriptions = tempfile::tempdir().unwrap();
+    for script in ENVIRONMENTS.iter().flat_map(|environment| environment.scripts) {
+        fs::write(descriptions.path().join(format!("{}.json", script.file)), description.to_string()).unwrap();
+    }
+    let has_gateway = description["upstreams"].as_array().unwrap().iter().all(|one| one["gateway_url"] != one["upstream_url"]);
+    run(Given { name: "plain", descriptions: descriptions.path().to_owned(), has_gateway, authority: None }).await;
+}
+
+/// Runs every script; those that ran.
 ///
 /// What cannot be installed here is named on standard error and in `target/clients/not-run.txt`, and fails only with `CI=true`.
-pub(crate) async fn run_all(description: &Value) {
+async fn run(given: Given) -> Vec<&'static Script> {
     let folder = folder();
     fs::create_dir_all(&folder).unwrap();
-    let demo = tempfile::NamedTempFile::new().unwrap();
-    fs::write(demo.path(), description.to_string()).unwrap();
-    let has_gateway = description["upstreams"].as_array().unwrap().iter().all(|one| one["gateway_url"] != one["upstream_url"]);
-    let runs = ENVIRONMENTS.map(|environment| {
-        let (folder, demo) = (folder.join(environment.name), demo.path().to_owned());
-        tokio::task::spawn_blocking(move || environment.run(&folder, &demo, has_gateway))
+    let runs = ENVIRONMENTS.each_ref().map(|environment| {
+        let (folder, given) = (folder.join(environment.name), given.clone());
+        tokio::task::spawn_blocking(move || environment.run(&folder, &given))
     });
     let mut all = Outcome::default();
     for run in runs {
@@ -109,7 +139,8 @@ pub(crate) async fn run_all(description: &Value) {
         all.failed.extend(outcome.failed);
         all.not_run.extend(outcome.not_run);
     }
-    fs::write(folder.join("not-run.txt"), all.not_run.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let list = if given.authority.is_some() { "not-run-https.txt" } else { "not-run.txt" };
+    fs::write(folder.join(list), all.not_run.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
     // Past the harness, which shows what a passing test prints to nobody.
     let mut terminal = io::stderr();
     for line in &all.not_run {
@@ -117,21 +148,29 @@ pub(crate) async fn run_all(description: &Value) {
     }
     assert!(all.failed.is_empty(), "clients failed:\n{}", all.failed.join("\n"));
     assert!(all.not_run.is_empty() || !is_ci(), "with CI=true every client must run: {:?}", all.not_run);
+    let has_run = |script: &&Script| !all.not_run.iter().any(|line| line.starts_with(script.file));
+    ENVIRONMENTS.iter().flat_map(|environment| environment.scripts).filter(has_run).collect()
 }
 
 impl Environment {
-    fn run(&self, folder: &Path, demo: &Path, has_gateway: bool) -> Outcome {
+    fn run(&self, folder: &Path, given: &Given) -> Outcome {
+        /// One installation at a time, and whoever comes second finds it.
+        static INSTALLING: [Mutex<()>; ENVIRONMENTS.len()] = [const { Mutex::new(()) }; ENVIRONMENTS.len()];
+        let number = ENVIRONMENTS.iter().position(|one| one.name == self.name).unwrap();
         let mut outcome = Outcome::default();
-        if let Err(why) = self.prepare(folder) {
+        let alone = INSTALLING[number].lock().unwrap_or_else(PoisonError::into_inner);
+        let prepared = self.prepare(folder);
+        drop(alone);
+        if let Err(why) = prepared {
             outcome.not_run = self.scripts.iter().map(|script| format!("{}: {why}", script.file)).collect();
             return outcome;
         }
         for script in self.scripts {
-            if script.needs_gateway && !has_gateway {
+            if script.needs_gateway && !given.has_gateway {
                 outcome.not_run.push(format!("{}: it needs the gateway, and the servers are asked directly", script.file));
                 continue;
             }
-            if let Err(why) = self.run_script(script, folder, demo) {
+            if let Err(why) = self.run_script(script, folder, given) {
                 outcome.failed.push(format!("== {}\n{why}", script.file));
             }
         }
@@ -188,11 +227,11 @@ impl Environment {
         succeed(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder)).map(drop)
     }
 
-    fn run_script(&self, script: &Script, folder: &Path, demo: &Path) -> Result<(), String> {
+    fn run_script(&self, script: &Script, folder: &Path, given: &Given) -> Result<(), String> {
         let source = scripts().join(script.file);
         let mut command = if self.is_node() {
             // Node looks for packages beside the script.
-            let copy = folder.join(script.file);
+            let copy = folder.join(format!("{}-{}", given.name, script.file));
             fs::copy(source, &copy).map_err(|error| error.to_string())?;
             let mut command = Command::new("node");
             command.arg(copy);
@@ -202,7 +241,13 @@ impl Environment {
             command.arg("-B").arg(source);
             command
         };
-        run_within(command.arg(demo).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"), SCRIPT_LIMIT)
+        command.arg(given.descriptions.join(format!("{}.json", script.file)));
+        command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+        // For OpenSSL and httpx, requests, node.
+        for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
+            command.env_remove(variable).envs(given.authority.iter().map(|authority| (variable, authority)));
+        }
+        run_within(&mut command, SCRIPT_LIMIT)
     }
 }
 
