@@ -219,7 +219,7 @@ pub fn listeners(config: &Config, tls: Option<&Acceptors>) -> Vec<Listener> {
         tls: None,
         allow_plaintext: server.allow_plaintext,
         purpose,
-        proxies: Arc::clone(&proxies),
+        proxies: if server.takes_proxies(listen) { Arc::clone(&proxies) } else { Arc::default() },
     };
     let secure =
         |listen: &Listen, upstream| Listener { tls: tls.map(|tls| tls.for_listener(listen)), ..clear(listen, upstream, Purpose::Serve) };

@@ -19,6 +19,7 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
         ("server.listen_redirect", before.server.listen_redirect != after.server.listen_redirect),
         ("server.https_port", before.server.https_port != after.server.https_port),
         ("server.proxy_protocol", before.server.proxy_protocol != after.server.proxy_protocol),
+        ("server.proxy_protocol_listen", before.server.proxy_protocol_listen != after.server.proxy_protocol_listen),
         ("server.allow_plaintext", before.server.allow_plaintext != after.server.allow_plaintext),
         ("upstream.listen", own(before) != own(after)),
         ("server.tls.mode", before.server.tls.is_some() != after.server.tls.is_some()),

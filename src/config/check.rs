@@ -46,6 +46,7 @@ impl Checker<'_> {
         let plain_listeners =
             file.server.listen_plain.as_ref().map(|listen| self.listens("server.listen_plain", &listen.value)).unwrap_or_default();
         let redirects = file.server.listen_redirect.clone();
+        let proxied = file.server.proxy_protocol_listen.clone();
         let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
         server.listen_plain = plain_listeners.iter().map(|listener| listener.value.clone()).collect();
         listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
@@ -56,6 +57,7 @@ impl Checker<'_> {
         }
         let redirects = self.redirects(redirects.as_ref(), plain);
         server.listen_redirect = redirects.iter().map(|listener| listener.value.clone()).collect();
+        server.proxy_protocol_listen = self.proxied(proxied.as_ref(), &server, &[&listeners[..], &redirects].concat());
         let listeners: Vec<_> = listeners
             .into_iter()
             .map(|listen| Listened { listen, is_plain: plain })
@@ -99,6 +101,7 @@ impl Checker<'_> {
             allow_plaintext: section.allow_plaintext.is_some_and(|allow| allow.value),
             tls,
             proxy_protocol: self.networks("server.proxy_protocol", section.proxy_protocol),
+            proxy_protocol_listen: Vec::new(),
             trusted_proxies: self.networks("server.trusted_proxies", section.trusted_proxies),
             threads,
             drain_timeout: self.duration("server.drain_timeout", &section.drain_timeout, 30_000, 0..=3_600_000),

@@ -67,6 +67,7 @@ section!(
         https_port: u64,
         allow_plaintext: bool,
         proxy_protocol: Strings,
+        proxy_protocol_listen: Strings,
         trusted_proxies: Strings,
         threads: u64,
         drain_timeout: Duration,

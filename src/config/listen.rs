@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use crate::config::check::Checker;
 use crate::config::environment::Environment;
-use crate::config::is_public;
 use crate::config::problem::{Place, Problem};
 use crate::config::upstream;
 use crate::config::value::{Placed, Strings};
+use crate::config::{Server, is_public};
 
 /// Before the name of a socket of systemd's.
 const SYSTEMD: &str = "systemd:";
@@ -104,6 +104,24 @@ impl Checker<'_> {
             );
         }
         self.listens("server.listen_redirect", &field.value)
+    }
+
+    /// Those at which proxies speak first: of these listeners, and only where there are proxies.
+    pub(crate) fn proxied(&mut self, field: Option<&Placed<Strings>>, server: &Server, of: &[Placed<Listen>]) -> Vec<Listen> {
+        const NAME: &str = "server.proxy_protocol_listen";
+        let Some(field) = field.filter(|field| !field.value.0.is_empty()) else { return Vec::new() };
+        if server.proxy_protocol.is_empty() {
+            let problem = Problem::new(&field.place, "server.proxy_protocol is missing");
+            self.report.problem(problem.help("it names the load balancers that begin their connections with the PROXY protocol"));
+        }
+        let asked = self.listens(NAME, &field.value);
+        for Placed { value, place } in asked.iter().filter(|asked| of.iter().all(|listen| listen.value != asked.value)) {
+            let problem = Problem::new(place, format!("{NAME}: no listener is {value}"));
+            self.report.problem(problem.help(
+                "write it exactly as in server.listen, an upstream's listen or server.listen_redirect; listen_plain never speaks it",
+            ));
+        }
+        asked.into_iter().map(|asked| asked.value).collect()
     }
 
     /// All of them together. What systemd hands over is judged when it is there.

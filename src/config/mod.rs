@@ -69,12 +69,21 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// Peers that must begin each connection with a PROXY header; not on plain listeners.
     pub proxy_protocol: Vec<IpNet>,
+    /// The listeners at which they must, as they stand in the configuration; empty: all but the plain ones.
+    pub proxy_protocol_listen: Vec<Listen>,
     /// Peers whose `X-Forwarded-For` is believed, from the right.
     pub trusted_proxies: Vec<IpNet>,
     /// Threads for traffic, each with a runtime of its own.
     pub threads: usize,
     /// How long SIGTERM waits for running requests.
     pub drain_timeout: Duration,
+}
+
+impl Server {
+    /// Whether load balancers may say at this listener for whom their connections are.
+    pub fn takes_proxies(&self, listener: &Listen) -> bool {
+        self.proxy_protocol_listen.is_empty() || self.proxy_protocol_listen.contains(listener)
+    }
 }
 
 /// `[server.tls]`, when it is not off.

@@ -280,6 +280,27 @@ fn certificates_of_clients_are_asked_for_where_keygate_listens() {
 }
 
 #[test]
+fn proxies_speak_first_at_the_listeners_that_are_named_and_at_all_when_none_is() {
+    let file = |more: &str| {
+        let server = "listen = [\"systemd:https\", \"127.0.0.1:8443\"]\nlisten_plain = \"127.0.0.1:1\"\nallow_plaintext = true";
+        format!("[server]\n{server}\n{more}\n{UPSTREAM}")
+    };
+    let proxies = "proxy_protocol = \"10.0.0.1\"";
+    let takes = |more: &str| {
+        let server = read(&file(more)).expect("good").server;
+        ["systemd:https", "127.0.0.1:8443"].map(|listen| server.takes_proxies(&listen.parse().expect("a listener")))
+    };
+    assert_eq!(takes(proxies), [true, true]);
+    assert_eq!(takes(&format!("{proxies}\nproxy_protocol_listen = \"systemd:https\"")), [true, false]);
+    assert_eq!(takes(&format!("{proxies}\nproxy_protocol_listen = [\"127.0.0.1:8443\"]")), [false, true]);
+    assert_says(&message(&file("proxy_protocol_listen = \"127.0.0.1:8443\"")), &["server.proxy_protocol is missing"]);
+    for nobody in ["127.0.0.1:2", "127.0.0.1:1", "systemd:http"] {
+        let text = message(&file(&format!("{proxies}\nproxy_protocol_listen = \"{nobody}\"")));
+        assert_says(&text, &[&format!("no listener is {nobody}"), "listen_plain never speaks it"]);
+    }
+}
+
+#[test]
 fn certificates_of_clients_are_asked_for_on_sockets_of_systemds_too() {
     let file = |listen: &str| {
         format!(

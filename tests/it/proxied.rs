@@ -95,3 +95,26 @@ async fn it_comes_before_tls() {
     let arrived = rig.standin.control().journal();
     assert_eq!(arrived.last().expect("a request").header("x-forwarded-for"), Some("2001:db8::7"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_listeners_are_named_no_other_one_listens_to_a_header() {
+    let setup = Setup::new(Kind::Jellyfin).with(|config| {
+        let proxied: keygate::config::Listen = "127.0.0.2:0".parse().expect("address");
+        config.server.listen.push(proxied.clone());
+        config.server.proxy_protocol = vec!["127.0.0.0/8".parse().expect("a network")];
+        config.server.proxy_protocol_listen = vec![proxied];
+    });
+    let rig = setup.start().await;
+    let [open, proxied] = rig.app().addresses() else { panic!("two addresses") };
+    let header = "PROXY TCP4 203.0.113.7 127.0.0.1 50000 443\r\n";
+    let ask = async |address: &std::net::SocketAddr, header: &str| {
+        let mut wire = Wire::plain(*address).await;
+        wire.write(format!("{header}{}", request(&rig, "/keygate-test/bytes/0"))).await;
+        wire.head().await.get(9..12).unwrap_or_default().to_owned()
+    };
+    assert_eq!((ask(proxied, header).await, ask(proxied, "").await), ("200".to_owned(), String::new()));
+    let last = || rig.standin.control().journal().last().expect("a request").header("x-forwarded-for").map(str::to_owned);
+    assert_eq!(last().as_deref(), Some("203.0.113.7"));
+    assert_eq!((ask(open, header).await, ask(open, "").await), ("400".to_owned(), "200".to_owned()));
+    assert_eq!(last().as_deref(), Some("127.0.0.1"));
+}

@@ -227,6 +227,7 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             allow_plaintext: false,
             tls: None,
             proxy_protocol: Vec::new(),
+            proxy_protocol_listen: Vec::new(),
             trusted_proxies: Vec::new(),
             threads: 2,
             drain_timeout: Duration::from_secs(5),
