@@ -1,7 +1,6 @@
 //! The real program as an operator runs it: configuration, daemon, commands, reload, signals, and what it says of mistakes.
 
 mod commands;
-mod mistakes;
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 

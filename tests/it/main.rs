@@ -29,6 +29,7 @@ mod lifecycle;
 mod login;
 mod manual;
 mod minted;
+mod mistakes;
 mod native_logins;
 mod patience;
 mod proxied;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use keygate::demo::{Options, StandIn};
 use keygate::upstream::Kind;
 
-use super::standin;
 use crate::support::daemon::Home;
+
+async fn standin(kind: Kind) -> StandIn {
+    StandIn::start(kind, Options::default()).await.expect("a stand-in")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_misspelt_field_is_shown_with_its_line_and_the_right_name() {
