@@ -36,6 +36,7 @@
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
 //! | [`admin`], [`cli`] | the Unix socket and the commands |
+//! | [`doctor`] | looks at the whole installation, check by check |
 //! | [`telemetry`] | logging, the access line |
 //! | [`demo`] | stand-in media servers |
 //! | [`app`] | the program put together |
@@ -43,7 +44,7 @@
 //! # Who may depend on whom
 //! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
 //! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
-//! `admin`, `demo`, `app`, `cli`.
+//! `doctor`, `admin`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
 //! `server::connection`; `forward` ends in `gateway::refusal` and writes to `gateway::trail`; `upstream::client` carries `forward::body`;
@@ -76,6 +77,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod forward;
 pub mod gateway;
 pub mod handouts;

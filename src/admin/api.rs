@@ -7,6 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::admin::certificates::CertificateView;
+use crate::admin::reload::ReloadView;
 use crate::secret::Secret;
 
 /// A key as answers show it. Times are RFC 3339 with milliseconds, in UTC.
@@ -341,12 +342,18 @@ pub struct StatusView {
     pub accounts: usize,
     /// How many of them are broken.
     pub broken_accounts: usize,
+    /// How each of them stands.
+    #[serde(default)]
+    pub account_states: Vec<AccountView>,
     /// How many keys that are not revoked.
     pub keys: usize,
     /// What keys are judged by: the latest time that was seen.
     pub time: String,
     /// By how much the machine's clock is behind that.
     pub clock_behind_seconds: u64,
+    /// How the latest reload went; null: there was none.
+    #[serde(default)]
+    pub last_reload: Option<ReloadView>,
 }
 
 /// An address that is listened on.
@@ -358,6 +365,9 @@ pub struct ListenerView {
     pub address: std::net::SocketAddr,
     /// The upstream whose own it is; null: by host name.
     pub upstream: Option<String>,
+    /// Networks of those who must begin with a PROXY header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<String>,
 }
 
 /// The store's file.
@@ -380,7 +390,8 @@ pub struct TimeForgotten {
 }
 
 /// An upstream as answers show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct UpstreamView {
     /// The operator's name of it.
     pub name: String,
@@ -388,9 +399,18 @@ pub struct UpstreamView {
     pub kind: String,
     /// Its address.
     pub url: String,
-    /// Why no connection to it can be made, where the latest one failed of its TLS.
+    /// Whether the latest connection to it could be made; null: nobody has tried yet.
+    #[serde(default)]
+    pub reachable: Option<bool>,
+    /// Since when it cannot be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<String>,
+    /// Why no connection to it can be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Its version, as it said last.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// `POST /api/reload`: what changed, one sentence each.

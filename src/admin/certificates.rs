@@ -6,9 +6,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::error::AdminError;
 use crate::admin::Admin;
 use crate::admin::actor::Actor;
+use crate::admin::error::AdminError;
 use crate::certificates::{self, CertificateError, Facts, Shown};
 use crate::clock::Timestamp;
 use crate::config::CertificateSource;

@@ -14,22 +14,28 @@ pub mod error;
 mod keys;
 mod lines;
 mod names;
+pub mod reload;
 mod router;
 pub mod socket;
 mod upkeep;
 
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::api::{ListenerView, Reloaded, StatusView, StoreView, TimeForgotten, UpstreamView};
 use crate::admin::error::AdminError;
+use crate::admin::keys::iso;
+use crate::admin::reload::ReloadView;
 use crate::certificates::Certificates;
 use crate::clock::Clock;
+use crate::doctor::{Examined, Finding, Verdict};
 use crate::registry::{Forgotten, Registry};
 use crate::server::clients::ClientAuthorities;
 use crate::store::redb::RedbStore;
@@ -51,6 +57,9 @@ pub struct TakenOver {
     pub upstreams: Vec<UpstreamView>,
 }
 
+/// Looks at the whole installation.
+pub type Examine = dyn Fn() -> Pin<Box<dyn Future<Output = Vec<Finding>> + Send>> + Send + Sync;
+
 /// What the admin socket works with.
 pub struct Admin {
     registry: Arc<Registry>,
@@ -60,6 +69,8 @@ pub struct Admin {
     tasks: TaskTracker,
     started: Duration,
     reload: Option<Box<Reload>>,
+    last_reload: ArcSwapOption<ReloadView>,
+    doctor: Option<Box<Examine>>,
     config_file: Option<PathBuf>,
     store: Option<Arc<RedbStore>>,
     listeners: Vec<ListenerView>,
@@ -85,6 +96,8 @@ impl Admin {
             tasks,
             started,
             reload: None,
+            last_reload: ArcSwapOption::empty(),
+            doctor: None,
             config_file: None,
             store: None,
             listeners: Vec::new(),
@@ -98,6 +111,13 @@ impl Admin {
     pub fn with_reload(mut self, config_file: PathBuf, reload: Box<Reload>) -> Self {
         self.config_file = Some(config_file);
         self.reload = Some(reload);
+        self
+    }
+
+    /// With what looks at the whole installation.
+    #[must_use]
+    pub fn with_doctor(mut self, doctor: Box<Examine>) -> Self {
+        self.doctor = Some(doctor);
         self
     }
 
@@ -133,21 +153,42 @@ impl Admin {
             uptime_seconds: self.clock.monotonic().saturating_sub(self.started).as_secs(),
             config: self.config_file.as_ref().map(|file| file.display().to_string()),
             listeners: self.listeners.clone(),
-            upstreams: self.upstreams.load().iter().map(|view| self.with_problem(view)).collect(),
+            upstreams: self.upstreams.load().iter().map(|view| self.with_health(view)).collect(),
             store: self.store.as_ref().map(|store| StoreView { path: store.path().display().to_string(), bytes: store.size() }),
             certificates: self.served_certificates(),
             accounts: accounts.len(),
             broken_accounts: broken.count(),
+            account_states: self.list_accounts(None).accounts,
             keys: self.registry.count_living()?,
             time: self.clock.now().to_string(),
             clock_behind_seconds: self.clock.behind().as_secs(),
+            last_reload: self.last_reload.load_full().map(|last| ReloadView::clone(&last)),
         })
     }
 
-    fn with_problem(&self, view: &UpstreamView) -> UpstreamView {
-        let upstream = self.sessions.upstream(&UpstreamName::new(&view.name));
-        let problem = upstream.and_then(|upstream| Some(upstream.tls.as_ref()?.problem()?.to_string()));
-        UpstreamView { problem, ..view.clone() }
+    fn with_health(&self, view: &UpstreamView) -> UpstreamView {
+        let Some(upstream) = self.sessions.upstream(&UpstreamName::new(&view.name)) else { return view.clone() };
+        let (down, heard) = (upstream.health.down(), upstream.health.heard());
+        let of_tls = || Some(upstream.tls.as_ref()?.problem()?.to_string());
+        let problem = down.as_ref().map(|(_, down)| down.why.clone()).or_else(of_tls);
+        UpstreamView {
+            reachable: if problem.is_some() { Some(false) } else { heard.map(|_| true) },
+            down_since: down.as_ref().map(|(for_so_long, _)| iso(self.clock.now().minus(*for_so_long))),
+            problem,
+            version: upstream.health.version().map(|version| String::clone(&version)),
+            ..view.clone()
+        }
+    }
+
+    /// Looks at the whole installation.
+    async fn examine(&self, asked_by: Actor) -> Result<Examined, AdminError> {
+        let Some(doctor) = &self.doctor else {
+            return Err(AdminError::Invalid("this gateway cannot be looked at as a whole: it has no listeners of its own".into()));
+        };
+        let findings = doctor().await;
+        let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
+        tracing::info!(checks = findings.len(), failed, "the installation was looked at, asked by {asked_by}");
+        Ok(Examined { findings })
     }
 
     /// Judges keys by the machine's clock again. Blocking.
@@ -165,7 +206,9 @@ impl Admin {
         let Some(reload) = &self.reload else {
             return Err(AdminError::Invalid("this gateway was started without a configuration file: there is nothing to reload".into()));
         };
-        match reload() {
+        let outcome = reload();
+        self.last_reload.store(Some(Arc::new(ReloadView::new(&outcome, self.clock.now(), asked_by))));
+        match outcome {
             Ok(TakenOver { changes, upstreams }) => {
                 self.upstreams.store(Arc::new(upstreams));
                 let what = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };

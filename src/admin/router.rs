@@ -21,6 +21,7 @@ use crate::admin::certificates::TlsView;
 use crate::admin::error::AdminError;
 use crate::admin::lines::Lines;
 use crate::admin::{Actor, Admin};
+use crate::doctor::Examined;
 use crate::registry::Removal;
 use crate::store::inventory::{Compacted, Inventory};
 
@@ -46,6 +47,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/accounts/{id}/credential", put(set_credential))
         .route("/api/accounts/{id}/forwarding", get(forwarding))
         .route("/api/status", get(status))
+        .route("/api/doctor", post(examine))
         .route("/api/tls", get(tls))
         .route("/api/tls/authority/renew", post(renew_authority))
         .route("/api/reload", post(reload))
@@ -184,6 +186,11 @@ async fn tls(State(admin): Shared) -> Answer<TlsView> {
 
 async fn renew_authority(State(admin): Shared, Extension(peer): Asker) -> Answer<TlsView> {
     admin.blocking(move |admin| admin.renew_authority(peer)).await.map(Json)
+}
+
+async fn examine(State(admin): Shared, Extension(peer): Asker) -> Answer<Examined> {
+    let examining = Arc::clone(&admin);
+    admin.tasks.spawn(async move { examining.examine(peer).await }).await?.map(Json)
 }
 
 async fn status(State(admin): Shared) -> Answer<StatusView> {

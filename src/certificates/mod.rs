@@ -83,6 +83,12 @@ pub enum CertificateError {
     Unreadable,
 }
 
+/// The addresses of this machine that other machines may know, without those that change each day.
+pub fn addresses_of_this_machine() -> Vec<std::net::IpAddr> {
+    let all = names::of_this_machine();
+    all.iter().filter_map(|name| name.parse().ok()).filter(|ip: &std::net::IpAddr| !ip.is_loopback()).collect()
+}
+
 /// One certificate, for people.
 #[derive(Clone, Debug)]
 pub struct Shown {

@@ -1,20 +1,23 @@
 //! `keygate status` and `keygate reload`: what only a running gateway can answer.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Method;
-use tokio::net::TcpStream;
 
-use crate::admin::api::{ListenerView, Reloaded, StatusView};
+use crate::admin::api::{AccountView, ListenerView, Reloaded, StatusView, UpstreamView};
 use crate::admin::certificates::CertificateView;
+use crate::admin::reload::ReloadView;
 use crate::cli::client::Backend;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
 use crate::cli::{Global, timekeeping};
+use crate::doctor::front::Front;
 
 /// How long a healthy gateway may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Most accounts that are shown one by one.
+const SHOWN_ACCOUNTS: usize = 20;
 
 /// `keygate status`.
 pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), Failure> {
@@ -47,10 +50,49 @@ pub(crate) async fn status(global: &Global, output: &mut Output) -> Result<(), F
     rows.extend(status.store.map(|store| vec!["store".to_owned(), format!("{} ({} bytes)", store.path, store.bytes)]));
     rows.extend(status.certificates.iter().map(|one| vec!["certificate".to_owned(), certificate(one)]));
     for one in status.upstreams {
-        let problem = one.problem.map(|problem| format!(": cannot connect: {problem}")).unwrap_or_default();
-        rows.push(vec!["upstream".to_owned(), format!("{} ({}) {}{problem}", one.name, one.kind, one.url)]);
+        rows.push(vec!["upstream".to_owned(), format!("{} ({}{}) {}{}", one.name, one.kind, version(&one), one.url, health(&one))]);
     }
+    let hidden = status.account_states.len().saturating_sub(SHOWN_ACCOUNTS);
+    rows.extend(status.account_states.iter().take(SHOWN_ACCOUNTS).map(|one| vec!["account".to_owned(), account(one)]));
+    if hidden > 0 {
+        rows.push(vec!["account".to_owned(), format!("{hidden} more: keygate accounts list")]);
+    }
+    rows.extend(status.last_reload.iter().map(|last| vec!["last reload".to_owned(), reload_of(last)]));
     output.rows(&["WHAT", "VALUE"], &rows)
+}
+
+fn version(one: &UpstreamView) -> String {
+    one.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default()
+}
+
+fn health(one: &UpstreamView) -> String {
+    match (one.reachable, &one.down_since, &one.problem) {
+        (_, Some(since), problem) => format!(": down since {since}: {}", problem.as_deref().unwrap_or("no connection")),
+        (_, None, Some(problem)) => format!(": cannot connect: {problem}"),
+        (Some(true), ..) => ": reachable".to_owned(),
+        _ => ": not tried yet".to_owned(),
+    }
+}
+
+fn account(one: &AccountView) -> String {
+    let sessions = match one.sessions {
+        0 => String::new(),
+        1 => " (1 session)".to_owned(),
+        count => format!(" ({count} sessions)"),
+    };
+    let why = one.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}/{}: {}{sessions}{why}", one.upstream, one.name, one.state)
+}
+
+fn reload_of(last: &ReloadView) -> String {
+    let ReloadView { at, asked_by, changes, problems } = last;
+    let what = match problems {
+        // The whole picture went to whoever asked, and into the log.
+        Some(problems) => format!("refused, the old configuration stays: {}", problems.lines().last().unwrap_or_default()),
+        None if changes.is_empty() => "nothing changed".to_owned(),
+        None => changes.join("; "),
+    };
+    format!("{at}, asked by {asked_by}: {what}")
 }
 
 /// How long it is still good, and what is wrong with it.
@@ -75,9 +117,11 @@ pub(crate) async fn healthcheck(global: &Global, output: &mut Output) -> Result<
     let asked = tokio::time::timeout(PATIENCE, asked).await;
     let status = asked.map_err(|_| ill("the gateway does not answer in time".to_owned()))?.map_err(|failure| ill(failure.message))?;
     for listener in &status.listeners {
-        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(reachable(listener.address))).await;
-        let cannot = |why: &dyn std::fmt::Display| ill(format!("{} accepts no connection: {why}", listener.url));
-        connected.map_err(|late| cannot(&late))?.map_err(|error| cannot(&error))?;
+        // A listener of TLS must speak it: the handshake is done to its end.
+        front(listener, &status.certificates)
+            .connect()
+            .await
+            .map_err(|why| ill(format!("{} accepts no connection: {why}", listener.url)))?;
     }
     if output.format() == Format::Json {
         return output.json(&serde_json::json!({ "healthy": true, "listeners": status.listeners.len() }));
@@ -89,14 +133,13 @@ pub(crate) async fn healthcheck(global: &Global, output: &mut Output) -> Result<
     output.sentence(&format!("healthy: keygate {} answers, and {listeners} connections", status.version))
 }
 
-/// Every address is also this machine's.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let own: IpAddr = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        other => other,
-    };
-    SocketAddr::new(own, address.port())
+fn front(listener: &ListenerView, certificates: &[CertificateView]) -> Front {
+    let first = || certificates.first().map(|one| one.fingerprint.clone()).unwrap_or_default();
+    Front {
+        address: listener.address,
+        certificate: listener.url.starts_with("https:").then(first),
+        proxies: listener.proxies.iter().filter_map(|net| net.parse().ok()).collect(),
+    }
 }
 
 /// `keygate reload`.

@@ -9,6 +9,7 @@ mod changes;
 pub mod check_config;
 mod client;
 pub mod demo;
+mod doctor;
 pub mod failure;
 mod gateway;
 mod init;
@@ -47,6 +48,7 @@ Run:
   check-config  Check the configuration
   reload        Let the running gateway read its configuration again
   status        Show what the running gateway does
+  doctor        Look at the whole installation, and say what to change
   healthcheck   Exit 0 when the gateway answers, else 1
 
 Keys and accounts:
@@ -117,6 +119,8 @@ pub enum Command {
     Reload,
     /// Show what the running gateway does
     Status,
+    /// Look at the whole installation and say of each thing whether it is right, and what to change; exit 1 when something failed
+    Doctor,
     /// Exit 0 when the running gateway answers and accepts connections, else 1; for containers
     Healthcheck,
     /// Make, show and change API keys
@@ -169,6 +173,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Reload => block_on(gateway::reload(global, &mut output)),
         Command::Init(args) => block_on(init::run(args, global, &mut output)),
         Command::Healthcheck => block_on(gateway::healthcheck(global, &mut output)),
+        Command::Doctor => block_on(doctor::run(global, &mut output)),
         Command::Status => block_on(gateway::status(global, &mut output)),
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),

@@ -8,41 +8,11 @@ use crate::cli::output::Output;
 use crate::config::Config;
 use crate::gateway::routing;
 use crate::upstream::Kind;
-use crate::upstream::call::CallError;
 use crate::upstream::client::Upstream;
-use crate::upstream::survey::{Found, survey};
+use crate::upstream::survey::{Judged, judge, survey};
 
 const KNOWN_PROXIES: &str = "Jellyfin does not believe this gateway about who the client is. Add the gateway's address under Dashboard, \
      Networking, Known proxies, then restart Jellyfin; otherwise remote-access limits and logs are wrong.";
-
-/// What was found at an upstream's address, in a sentence.
-pub(crate) enum Judged {
-    /// What is configured.
-    Good(String),
-    /// Nobody, for now.
-    Away(String),
-    /// Something else.
-    Wrong(String),
-}
-
-/// Compares what was found with what is configured.
-pub(crate) fn judge(upstream: &Upstream, found: Result<Found, CallError>) -> Judged {
-    let (kind, url) = (upstream.kind, upstream.url());
-    match found {
-        Ok(Found::Server { kind: found, version }) if found == kind => {
-            Judged::Good(format!("{} {} answers at {url}", kind.product(), version.unwrap_or_default()))
-        }
-        Ok(Found::Server { kind: found, .. }) => {
-            Judged::Wrong(format!("upstream.kind is \"{kind}\", but {url} answers as {}. Set kind = \"{found}\".", found.product()))
-        }
-        Ok(Found::Starting) => Judged::Away(format!("{url} is still starting; clients get 503 until it is up")),
-        Ok(Found::Stranger) => {
-            Judged::Wrong(format!("{url} does not answer as {}: is upstream.url right, and does it need a base_path?", kind.product()))
-        }
-        Err(CallError::Tls { cause, .. }) => Judged::Wrong(format!("keygate cannot connect to {url}: {cause}")),
-        Err(error) => Judged::Away(format!("upstream {url} cannot be reached; clients get 502 until it is back: {error}")),
-    }
-}
 
 /// Asks every upstream what it is, and each Jellyfin with an account whether it believes the gateway's forwarding headers.
 ///

@@ -46,7 +46,7 @@ pub(crate) fn views(config: &Config) -> Vec<UpstreamView> {
         name: upstream.name.to_string(),
         kind: upstream.kind.to_string(),
         url: crate::gateway::routing::url(upstream),
-        problem: None,
+        ..UpstreamView::default()
     };
     config.upstreams.iter().map(view).collect()
 }

@@ -16,9 +16,8 @@ use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
 use crate::certificates::Certificates;
 use crate::cli::failure::Failure;
-use crate::cli::online::{self, Judged};
 use crate::cli::signals::{Asked, Signals};
-use crate::cli::{Global, init, open, process, timekeeping, tls, watchdog};
+use crate::cli::{Global, doctor, init, open, process, timekeeping, tls, watchdog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::problem::Warning;
@@ -29,11 +28,17 @@ use crate::server::clients::ClientAuthorities;
 use crate::server::listener::{Listener, Purpose};
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
-use crate::upstream::survey::survey;
+use crate::upstream::survey::{Judged, judge, survey};
 use crate::upstream::{Kind, UpstreamName};
 
 /// How often changes are written again that hold in memory and are not yet durable.
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often an upstream that is down is tried, when no request does it.
+const LOOK_AT_DOWN_EVERY: Duration = Duration::from_secs(5);
+
+/// How often an upstream is looked at that no request goes to.
+const LOOK_AT_QUIET_EVERY: Duration = Duration::from_secs(300);
 
 /// `keygate serve`.
 #[derive(Args, Debug)]
@@ -154,11 +159,10 @@ impl Daemon {
         .with_listeners(listening(&app))
         .with_certificates(certificates.clone(), app.clients.clone());
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let running = Arc::new(Running { config: config.clone().into(), certificates: certificates.clone(), clients: app.clients.clone() });
+        let admin = admin.with_doctor(doctor::examiner(&running, &app, &clock, config.file.clone()));
         let admin = match &config.file {
-            Some(file) => {
-                let running = Running { config: config.clone().into(), certificates: certificates.clone(), clients: app.clients.clone() };
-                admin.with_reload(file.clone(), reloader(file.clone(), running, &app, background.clone()))
-            }
+            Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), running, &app, background.clone())),
             None => admin,
         };
         Ok(Self { app, config, admin: Arc::new(admin), socket, background, clock, certificates })
@@ -171,6 +175,7 @@ impl Daemon {
         let Background { tasks, stop } = background;
         tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
+        tasks.spawn(watch_upstreams(Arc::clone(&app.gateway), stop.clone()));
         let registry = Arc::clone(&app.keep.registry);
         tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
         if let Some(certificates) = certificates {
@@ -209,7 +214,12 @@ fn listening(app: &App) -> Vec<ListenerView> {
             Purpose::Redirect { .. } => Some("none: leads to https".to_owned()),
             Purpose::Serve => listener.upstream.as_ref().map(ToString::to_string),
         };
-        ListenerView { url: format!("{scheme}://{address}"), address, upstream }
+        ListenerView {
+            url: format!("{scheme}://{address}"),
+            address,
+            upstream,
+            proxies: listener.proxies.iter().map(ToString::to_string).collect(),
+        }
     };
     app.server.listeners.iter().zip(app.addresses()).map(view).collect()
 }
@@ -248,10 +258,34 @@ async fn look_at(upstream: Arc<Upstream>, stop: CancellationToken) {
         () = stop.cancelled() => return,
         found = survey(&upstream) => found,
     };
-    match online::judge(&upstream, found) {
+    match judge(&upstream, found) {
         Judged::Good(text) => tracing::info!(upstream = %upstream.name, "{text}"),
+        // It was said when no connection could be made.
+        Judged::Away(_) if upstream.health.down().is_some() => {}
         Judged::Away(text) => tracing::warn!(upstream = %upstream.name, "{text}"),
         Judged::Wrong(text) => tracing::error!(upstream = %upstream.name, "{text}"),
+    }
+}
+
+/// Looks now and then at upstreams that nobody asks for, so that an operator reads how they are, and more often at those that are down.
+async fn watch_upstreams(gateway: Arc<Gateway>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AT_DOWN_EVERY) => {}
+        }
+        for upstream in gateway.settings().upstreams().into_values() {
+            let health = &upstream.health;
+            let is_quiet = health.heard().is_none_or(|heard| heard > LOOK_AT_QUIET_EVERY);
+            if health.down().is_none() && !is_quiet {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                // What it finds of connections is told by the upstream itself.
+                _ = survey(&upstream) => {}
+            }
+        }
     }
 }
 
@@ -263,10 +297,10 @@ async fn reload_by_signal(admin: &Arc<Admin>) {
     watchdog::ready();
 }
 
-/// What a reload starts from.
-struct Running {
-    config: std::sync::Mutex<Config>,
-    certificates: Option<Arc<Certificates>>,
+/// What is in force: a reload starts from it.
+pub(crate) struct Running {
+    pub(crate) config: std::sync::Mutex<Config>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
     clients: Option<Arc<ClientAuthorities>>,
 }
 
@@ -288,7 +322,7 @@ impl Running {
 }
 
 /// What reading the configuration again does: all or nothing.
-fn reloader(file: PathBuf, running: Running, app: &App, background: Background) -> Box<Reload> {
+fn reloader(file: PathBuf, running: Arc<Running>, app: &App, background: Background) -> Box<Reload> {
     let runtime = Handle::current();
     let (gateway, sessions) = (Arc::clone(&app.gateway), Arc::clone(&app.keep.sessions));
     Box::new(move || {

@@ -123,6 +123,11 @@ impl Problems {
         self.problems.len()
     }
 
+    /// Each in one line, with its place and what to do.
+    pub fn lines(&self) -> Vec<String> {
+        self.problems.iter().map(|problem| problem.line(self.file.as_deref(), &self.source)).collect()
+    }
+
     /// One problem that concerns the file as a whole.
     pub(crate) fn one(file: Option<&Path>, problem: Problem) -> Self {
         Report { file: file.map(|path| path.display().to_string()), problems: vec![problem], ..Report::default() }.into_problems()

@@ -44,6 +44,22 @@ pub struct Faults {
     pub ignore_forwarded_for: bool,
     /// Jellyfin: Quick Connect is switched off in its settings.
     pub quick_connect_off: bool,
+    /// What the server says of its version.
+    pub version: Option<String>,
+    /// The `Date` of all answers.
+    pub date: Option<String>,
+    /// Media are answered whole, whatever range was asked for.
+    pub ignore_range: bool,
+    /// Upgrades are answered 400, as by a proxy that takes the `Upgrade` header away.
+    pub refuse_upgrades: bool,
+    /// The library is empty.
+    pub no_media: bool,
+    /// Fields of `/System/Configuration` (Emby, Jellyfin) in place of the usual ones.
+    pub configuration: serde_json::Map<String, serde_json::Value>,
+    /// The same for Jellyfin's `/System/Configuration/network`.
+    pub network: serde_json::Map<String, serde_json::Value>,
+    /// Jellyfin: `EnablePublishedServerUriByRequest`, so that it tells addresses as requests name them.
+    pub addresses_by_request: bool,
 }
 
 /// A handle on a running stand-in. Clones are handles on the same one.

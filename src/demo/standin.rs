@@ -176,7 +176,7 @@ impl From<Infallible> for Closed {
 }
 
 async fn serve(server: Arc<Server>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     server.control.count(|counters| counters.requests += 1);
     server.control.record(Seen {
         method: parts.method.clone(),
@@ -189,10 +189,13 @@ async fn serve(server: Arc<Server>, request: Request<Incoming>, peer: SocketAddr
     if faults.no_answer {
         return None;
     }
+    if faults.ignore_range {
+        parts.headers.remove("range");
+    }
     let is_head = parts.method == Method::HEAD;
     let known_tag = (parts.method == Method::GET).then(|| parts.headers.get("if-none-match").cloned()).flatten();
     let mut call = Call { parts, body: Some(body), peer: peer.ip() };
-    let response = match faults.status {
+    let response = match faults.status.or_else(|| (faults.refuse_upgrades && call.is_upgrade()).then_some((400, None))) {
         Some((status, retry_after)) => answer::ordered(status, retry_after),
         None => match faults.canned.filter(|_| !logs_in(call.path())) {
             Some(canned) => {
@@ -211,6 +214,7 @@ async fn serve(server: Arc<Server>, request: Request<Incoming>, peer: SocketAddr
         Some(coding) if !logs_in(call.path()) => canned::coded(response, coding).await,
         _ => response,
     };
+    let response = dated(response, faults.date.as_deref());
     let is_done = is_head || response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let cut_after = faults.cut_bodies_after.filter(|_| !is_done);
     Some(response.map(|body| Watched::new(body, server.control.clone(), cut_after, is_done).boxed_unsync()))
@@ -227,6 +231,14 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Answer {
         Kind::Audiobookshelf => audiobookshelf::route(server, call).await,
         Kind::Emby | Kind::Jellyfin => mediabrowser::route(server, call).await,
     }
+}
+
+/// With this time in place of the machine's.
+fn dated(mut response: Response<Body>, date: Option<&str>) -> Response<Body> {
+    if let Some(Ok(date)) = date.map(http::HeaderValue::from_str) {
+        response.headers_mut().insert("date", date);
+    }
+    response
 }
 
 /// A 304 in place of an answer whose tag the client has.

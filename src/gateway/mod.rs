@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -52,6 +52,7 @@ pub struct Gateway {
     native_logins: Throttle,
     sockets: Arc<Table>,
     challenges: Challenges,
+    unbelieved_proxy: ArcSwapOption<IpAddr>,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
 }
@@ -105,6 +106,7 @@ impl Gateway {
             guesses,
             native_logins,
             challenges: Challenges::default(),
+            unbelieved_proxy: ArcSwapOption::empty(),
             key_changes,
         })
     }
@@ -122,6 +124,28 @@ impl Gateway {
     /// Takes over another configuration from the next request on.
     pub fn set_settings(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
+    }
+
+    /// Somebody nearby who forwards for others and is not among the trusted proxies, if one has come.
+    pub fn unbelieved_proxy(&self) -> Option<IpAddr> {
+        self.unbelieved_proxy.load().as_deref().copied()
+    }
+
+    fn note_unbelieved_proxy(&self, peer: IpAddr) {
+        let known = self.unbelieved_proxy.load();
+        if known.as_deref() == Some(&peer) {
+            return;
+        }
+        let is_first = known.is_none();
+        drop(known);
+        self.unbelieved_proxy.store(Some(Arc::new(peer)));
+        if is_first {
+            let peer = peer.to_canonical();
+            tracing::warn!(
+                %peer,
+                "{peer} sends X-Forwarded-For and is not believed: if it is a proxy of yours, write trusted_proxies = [\"{peer}\"] in [server]"
+            );
+        }
     }
 
     /// How many client connections are open, WebSockets included.

@@ -51,6 +51,9 @@ impl Worker {
         let settings = self.gateway().settings();
         let is_head = request.method() == Method::HEAD;
         let client = forwarded::client_address(peer.address.ip(), request.headers(), &settings.trusted_proxies);
+        if forwarded::is_unbelieved_proxy(peer.address.ip(), request.headers(), &settings.trusted_proxies) {
+            self.gateway().note_unbelieved_proxy(peer.address.ip());
+        }
         let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
         let ip = client.ip;
         let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default() };

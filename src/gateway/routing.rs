@@ -10,6 +10,7 @@ use crate::config::{Access, Config, Limits, UpstreamConfig};
 use crate::policy::OpenRoutes;
 use crate::upstream::UpstreamName;
 use crate::upstream::client::Upstream;
+use crate::upstream::health::Health;
 
 /// One configuration, as requests need it.
 #[derive(Debug)]
@@ -112,5 +113,6 @@ pub fn upstream(config: &UpstreamConfig) -> Upstream {
         base_path: config.base_path.clone(),
         timeouts: config.timeouts.clone(),
         session_per_key: config.session_per_key,
+        health: Health::default(),
     }
 }

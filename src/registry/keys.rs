@@ -79,7 +79,7 @@ impl Registry {
         Ok(taken)
     }
 
-    fn draw(&self, new: &NewKey, name: String, id: KeyId) -> Result<Created, RegistryError> {
+    pub(super) fn draw(&self, new: &NewKey, name: String, id: KeyId) -> Result<Created, RegistryError> {
         let key = ApiKey::generate(id).map_err(RegistryError::Random)?;
         let now = self.clock.now();
         let record = KeyRecord {

@@ -4,6 +4,7 @@
 mod accounts;
 pub mod admin;
 mod keys;
+mod lent;
 #[cfg(test)]
 mod tests;
 mod time;

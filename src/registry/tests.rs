@@ -423,3 +423,20 @@ fn an_upstream_has_one_administrator_at_most_and_never_a_minted_one() {
     house.registry.remove_account(minted, Removal::default()).expect("removed");
     assert!(house.registry.add_account(upstream, "empty".to_owned(), Credential::Minted { user_id: String::new() }).is_err());
 }
+
+#[test]
+fn a_lent_key_is_known_to_memory_alone_and_ends_with_who_has_it() {
+    let house = house();
+    let known = |key: &ApiKey| house.index.find(&hasher().digest(key)).is_some();
+    let lent = house.registry.lend_key("doctor", house.account).expect("a key");
+    let key = ApiKey::parse(lent.key().expose()).expect("a key");
+    let verified = house.index.find(&hasher().digest(&key)).expect("known");
+    assert_eq!((verified.account(), verified.scopes()), (house.account, Scopes::NONE));
+    assert_eq!(verified.expires_at(), house.clock.now().plus(Duration::from_secs(300)), "also if nobody ever drops it");
+    assert_eq!(house.registry.keys(|_| true).expect("a list"), [], "no list has it");
+    assert!(matches!(house.registry.edit_key(key.id(), KeyPatch::default()), Err(RegistryError::NoKey(_))), "and nobody can make it last");
+    drop(lent);
+    assert!(!known(&key));
+    assert_eq!(house.heard.last(), format!("key of {} removed {}", house.account.0, key.id()), "its session ends too");
+    assert!(house.registry.store.key(key.id()).expect("readable").is_none());
+}

@@ -82,7 +82,12 @@ impl AsRef<[u8]> for SecretBody {
 pub async fn call(upstream: &Upstream, call: Call, client_address: Option<IpAddr>) -> Result<Answer, CallError> {
     let target = Target { upstream, address: address(upstream) };
     let request = target.request(call, client_address)?;
-    let stream = target.within(upstream.timeouts.connect, target.open()).await??;
+    let opened = target.within(upstream.timeouts.connect, target.open()).await.flatten();
+    match &opened {
+        Ok(_) | Err(CallError::Tls { .. }) => upstream.came(),
+        Err(error) => upstream.is_away(error),
+    }
+    let stream = opened?;
     target.within(upstream.timeouts.response_header, target.exchange(stream, request)).await?
 }
 
@@ -211,6 +216,7 @@ mod tests {
     use super::*;
     use crate::upstream::client::Timeouts;
     use crate::upstream::dialect;
+    use crate::upstream::health::Health;
     use crate::upstream::{Kind, UpstreamName};
     use std::io::{Read, Write};
 
@@ -226,6 +232,7 @@ mod tests {
             base_path: "/books".to_owned(),
             timeouts: Timeouts { connect: limit, response_header: limit, pool_idle: limit },
             session_per_key: false,
+            health: Health::default(),
         }
     }
 

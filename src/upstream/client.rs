@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use crate::forward::body::RequestBody;
 use crate::server::drain::Tasks;
 use crate::upstream::dialect::Dialect;
+use crate::upstream::health::Health;
 use crate::upstream::io::UpstreamIo;
 use crate::upstream::session::SessionId;
 use crate::upstream::tls::{TlsError, Trust};
@@ -55,6 +56,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Whether each key has a session of its own.
     pub session_per_key: bool,
+    /// Whether it answers.
+    pub health: Health,
 }
 
 /// Limits toward one upstream.
@@ -83,6 +86,22 @@ impl Upstream {
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{}", self.address(), self.base_path)
+    }
+
+    /// Somebody answers there: a line in the log if that is news.
+    pub(super) fn came(&self) {
+        if let Some(away) = self.health.is_up() {
+            let (url, away_s) = (self.url(), away.as_secs());
+            tracing::info!(upstream = %self.name, away_s, "upstream {url} is back after {away_s} s");
+        }
+    }
+
+    /// Nobody answers there: a line in the log if that is news.
+    pub(super) fn is_away(&self, why: &dyn std::fmt::Display) {
+        if self.health.is_down(why.to_string()) {
+            let url = self.url();
+            tracing::warn!(upstream = %self.name, "upstream {url} cannot be reached; clients get 502 until it is back: {why}");
+        }
     }
 }
 
@@ -318,7 +337,13 @@ fn builder() -> http1::Builder {
 async fn dial(upstream: &Upstream) -> Result<UpstreamIo, ConnectError> {
     let limit = upstream.timeouts.connect;
     let timed_out = |_| ConnectError::TimedOut { address: upstream.address().to_owned(), seconds: limit.as_secs() };
-    tokio::time::timeout(limit, connect(upstream)).await.map_err(timed_out)?
+    let connected = tokio::time::timeout(limit, connect(upstream)).await.map_err(timed_out).flatten();
+    match &connected {
+        // Whom its certificate is for is another question.
+        Ok(_) | Err(ConnectError::Tls { .. }) => upstream.came(),
+        Err(error) => upstream.is_away(error),
+    }
+    connected
 }
 
 /// All addresses of the upstream's name, one after the other; then the handshake with the one that answered.

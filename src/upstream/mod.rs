@@ -3,6 +3,7 @@
 pub mod call;
 pub mod client;
 pub mod dialect;
+pub mod health;
 pub mod io;
 mod mixup;
 pub mod session;

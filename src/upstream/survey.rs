@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use http::header::DATE;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::upstream::Kind;
 use crate::upstream::call::{CallError, call, speaks_tls};
@@ -34,6 +36,14 @@ pub enum Found {
 /// # Errors
 /// [`CallError`] when nothing answers.
 pub async fn survey(upstream: &Upstream) -> Result<Found, CallError> {
+    let found = look(upstream).await?;
+    if let Found::Server { version: Some(version), .. } = &found {
+        upstream.health.tell_version(version);
+    }
+    Ok(found)
+}
+
+async fn look(upstream: &Upstream) -> Result<Found, CallError> {
     let public = call(upstream, question("/System/Info/Public"), None).await?;
     if public.status == StatusCode::SERVICE_UNAVAILABLE {
         return Ok(Found::Starting);
@@ -50,6 +60,49 @@ pub async fn survey(upstream: &Upstream) -> Result<Found, CallError> {
         }
         None => Ok(Found::Stranger),
     }
+}
+
+/// What was found at an upstream's address, in a sentence.
+pub enum Judged {
+    /// What is configured.
+    Good(String),
+    /// Nobody, for now.
+    Away(String),
+    /// Something else.
+    Wrong(String),
+}
+
+/// Compares what was found with what is configured.
+pub fn judge(upstream: &Upstream, found: Result<Found, CallError>) -> Judged {
+    let (kind, url) = (upstream.kind, upstream.url());
+    match found {
+        Ok(Found::Server { kind: found, version }) if found == kind => {
+            Judged::Good(format!("{} {} answers at {url}", kind.product(), version.unwrap_or_default()))
+        }
+        Ok(Found::Server { kind: found, .. }) => {
+            Judged::Wrong(format!("upstream.kind is \"{kind}\", but {url} answers as {}. Set kind = \"{found}\".", found.product()))
+        }
+        Ok(Found::Starting) => Judged::Away(format!("{url} is still starting; clients get 503 until it is up")),
+        Ok(Found::Stranger) => {
+            Judged::Wrong(format!("{url} does not answer as {}: is upstream.url right, and does it need a base_path?", kind.product()))
+        }
+        Err(CallError::Tls { cause, .. }) => Judged::Wrong(format!("keygate cannot connect to {url}: {cause}")),
+        Err(error) => Judged::Away(format!("upstream {url} cannot be reached; clients get 502 until it is back: {error}")),
+    }
+}
+
+/// The media server's clock, from the `Date` of an answer (RFC 9110, section 6.6.1); `None`: it tells none.
+pub async fn time_of(upstream: &Upstream) -> Option<Timestamp> {
+    let path = if upstream.kind == Kind::Audiobookshelf { "/status" } else { "/System/Info/Public" };
+    let answer = call(upstream, question(path), None).await.ok()?;
+    let date = jiff::fmt::rfc2822::parse(answer.headers.get(DATE)?.to_str().ok()?).ok()?;
+    Some(Timestamp::from_secs(date.timestamp().as_second()))
+}
+
+/// A JSON document of the media server's; `None` where it is refused or is none. `headers` may carry a session.
+pub async fn read(upstream: &Upstream, path: &str, headers: HeaderMap) -> Option<Value> {
+    let answer = call(upstream, Call { headers, ..question(path) }, None).await.ok()?;
+    json(&answer)
 }
 
 /// An address for documentation (RFC 5737): no network that a server takes for its own has it.

@@ -21,6 +21,7 @@ use keygate::secret::Secret;
 use keygate::store::Store;
 use keygate::store::memory::MemoryStore;
 use keygate::upstream::client::{Timeouts, Upstream};
+use keygate::upstream::health::Health;
 use keygate::upstream::session::Sessions;
 use keygate::upstream::{Kind, UpstreamName};
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ impl AdminSide {
             name: one.name.to_string(),
             kind: one.kind.to_string(),
             url: format!("http://{}:{}", one.host, one.port),
-            problem: None,
+            ..UpstreamView::default()
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let admin = Arc::new(Admin::new(registry, sessions, Arc::clone(&clock) as Arc<dyn Clock>, views.collect(), tasks.clone()));
@@ -110,6 +111,7 @@ fn upstreams() -> HashMap<UpstreamName, Arc<Upstream>> {
         base_path: String::new(),
         timeouts: Timeouts { connect: Duration::from_secs(5), response_header: Duration::from_secs(5), pool_idle: Duration::from_secs(4) },
         session_per_key: false,
+        health: Health::default(),
     };
     [one("abs", Kind::Audiobookshelf), one("jf", Kind::Jellyfin)].map(|one| (one.name.clone(), Arc::new(one))).into()
 }

@@ -19,6 +19,7 @@ mod config;
 mod crash;
 mod daemon;
 mod deny_lists;
+mod doctor;
 mod first_steps;
 mod forwarding;
 mod guessing;

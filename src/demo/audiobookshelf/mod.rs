@@ -101,7 +101,7 @@ async fn public(server: &Arc<Server>, call: &mut Call, segments: &[&str]) -> Ans
     let method = call.parts.method.clone();
     Some(match (method.as_str(), names.as_slice()) {
         ("GET" | "HEAD", ["status"]) => answer::json(&json!({
-            "app": "audiobookshelf", "serverVersion": VERSION, "isInit": true, "language": "en-us",
+            "app": "audiobookshelf", "serverVersion": server.control.ordered_faults().version.as_deref().unwrap_or(VERSION), "isInit": true, "language": "en-us",
             "authMethods": ["local"], "authFormData": {"authLoginCustomMessage": null}
         })),
         ("GET" | "HEAD", ["ping"]) => answer::json(&json!({"success": true})),

@@ -134,9 +134,10 @@ pub(super) async fn route(visit: &Visit<'_>, call: &mut Call) -> Option<Response
         }
         ("POST", ["system", ..]) => answer::empty(StatusCode::NO_CONTENT),
         ("GET", ["system", "logs", ..]) => answer::json(&json!([])),
-        ("GET", ["system", "info"]) => library::info(visit),
+        ("GET", ["system", "info"]) => library::info(visit, call),
         ("GET", ["system", "endpoint"]) => endpoint(server, call),
-        ("GET", ["system", "configuration"]) => answer::json(&json!({"ServerName": "stand-in", "IsStartupWizardCompleted": true})),
+        ("GET", ["system", "configuration"]) => library::configuration(server),
+        ("GET", ["system", "configuration", "network"]) if server.kind == Kind::Jellyfin => library::network(server),
         _ => return None,
     })
 }

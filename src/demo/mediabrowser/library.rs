@@ -79,28 +79,30 @@ pub(super) fn media(server: &Server, call: &Call, given: &str) -> Response<Body>
 }
 
 /// `/System/Info/Public`: it tells everybody the server's own address.
-pub(super) fn public_info(visit: &Visit<'_>) -> Response<Body> {
-    answer::json(&about(visit))
+pub(super) fn public_info(visit: &Visit<'_>, call: &Call) -> Response<Body> {
+    answer::json(&about(visit, call))
 }
 
 /// `/System/Info`.
-pub(super) fn info(visit: &Visit<'_>) -> Response<Body> {
-    let mut value = about(visit);
+pub(super) fn info(visit: &Visit<'_>, call: &Call) -> Response<Body> {
+    let mut value = about(visit, call);
     value["HasPendingRestart"] = json!(false);
     value["SupportsLibraryMonitor"] = json!(true);
     value["WebSocketPortNumber"] = json!(8096);
     answer::json(&value)
 }
 
-fn about(visit: &Visit<'_>) -> Value {
+fn about(visit: &Visit<'_>, call: &Call) -> Value {
     let server = visit.server;
+    let faults = server.control.ordered_faults();
     let version = match (server.kind, server.options.legacy_authorization) {
         (Kind::Emby, _) => "4.8.11.0",
         (_, true) => "10.10.7",
         (_, false) => "12.0.0",
     };
     let mut value = json!({
-        "LocalAddress": server.url, "ServerName": format!("{} stand-in", server.kind.product()), "Version": version, "Id": server.server_id,
+        "LocalAddress": local_address(server, call), "ServerName": format!("{} stand-in", server.kind.product()),
+        "Version": faults.version.as_deref().unwrap_or(version), "Id": server.server_id,
     });
     if server.kind == Kind::Jellyfin {
         value["ProductName"] = json!("Jellyfin Server");
@@ -108,6 +110,47 @@ fn about(visit: &Visit<'_>) -> Value {
     } else {
         value["LocalAddresses"] = json!([server.url]);
         value["RemoteAddresses"] = json!([]);
+    }
+    value
+}
+
+/// Its own, or the one that the request names, as far as whoever forwards is believed.
+fn local_address(server: &Server, call: &Call) -> String {
+    let faults = server.control.ordered_faults();
+    if !faults.addresses_by_request {
+        return server.url.clone();
+    }
+    let forwarded = |name: &str| call.header(name).filter(|_| !faults.ignore_forwarded_for);
+    let host = forwarded("x-forwarded-host").or_else(|| call.header("host")).unwrap_or_default();
+    format!("{}://{host}", forwarded("x-forwarded-proto").unwrap_or("http"))
+}
+
+/// `/System/Configuration`: what a user may read of it.
+pub(super) fn configuration(server: &Server) -> Response<Body> {
+    let mut value = json!({"ServerName": "stand-in", "IsStartupWizardCompleted": true});
+    match server.kind {
+        Kind::Emby => {
+            value["IsBehindProxy"] = json!(false);
+            value["WanDdns"] = json!("");
+        }
+        // Versions up to 10.10 have no such switch.
+        _ if server.options.legacy_authorization => {}
+        _ => value["EnableLegacyAuthorization"] = json!(false),
+    }
+    answer::json(&changed(value, server.control.ordered_faults().configuration))
+}
+
+/// `/System/Configuration/network`.
+pub(super) fn network(server: &Server) -> Response<Body> {
+    let value = json!({
+        "KnownProxies": ["127.0.0.1"], "AutoDiscovery": true, "EnablePublishedServerUriByRequest": false, "PublishedServerUriBySubnet": []
+    });
+    answer::json(&changed(value, server.control.ordered_faults().network))
+}
+
+fn changed(mut value: Value, changes: serde_json::Map<String, Value>) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend(changes);
     }
     value
 }
@@ -125,7 +168,7 @@ fn view(server: &Server) -> Value {
 
 fn items(server: &Server, call: &Call) -> Vec<Value> {
     let number = |name: &str| call.joined_parameter(name).and_then(|text| text.parse::<usize>().ok());
-    let tracks = tracks(server);
+    let tracks = if server.control.ordered_faults().no_media { Vec::new() } else { tracks(server).into() };
     let shown = tracks.iter().skip(number("StartIndex").unwrap_or(0)).take(number("Limit").unwrap_or(usize::MAX));
     shown.map(|track| item(server, track)).collect()
 }

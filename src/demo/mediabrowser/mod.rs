@@ -86,7 +86,7 @@ fn segments<'a>(server: &Server, path: &'a str) -> Option<Vec<&'a str>> {
 async fn open(visit: &Visit<'_>, call: &mut Call) -> Option<Response<Body>> {
     let is_read = matches!(call.parts.method, Method::GET | Method::HEAD);
     match visit.names.as_slice() {
-        ["system", "info", "public"] if is_read => Some(library::public_info(visit)),
+        ["system", "info", "public"] if is_read => Some(library::public_info(visit, call)),
         ["system", "ping"] => Some(answer::text(StatusCode::OK, "text/plain", format!("{} Server", visit.server.kind.product()))),
         ["health"] if visit.server.kind == Kind::Jellyfin => Some(answer::text(StatusCode::OK, "text/plain", "Healthy")),
         ["users", "public"] if is_read => Some(answer::json(&serde_json::json!([]))),

@@ -257,6 +257,14 @@ impl Sessions {
         (!session.is_due(self.core.clock.now())).then(|| Arc::clone(session))
     }
 
+    /// A live session of an account, whichever of its keys has it: no login.
+    pub fn any_live(&self, id: AccountId) -> Option<Arc<Session>> {
+        let accounts = self.core.accounts.load();
+        let slots = accounts.get(&id)?.slots.load();
+        let now = self.core.clock.now();
+        slots.values().filter_map(|slot| slot.live.load_full()).find(|session| session.is_usable(now))
+    }
+
     /// The session, logging in or renewing when needed. While the token still lives, a renewal runs in the background and its failure
     /// is nobody's error. `client`: for whom (the upstream's rate limit and session list see it).
     ///

@@ -91,6 +91,15 @@ impl fmt::Debug for Trust {
     }
 }
 
+impl fmt::Display for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.whom {
+            Whom::Authorities { origin, .. } => write!(f, "trusted by {origin}"),
+            Whom::Pinned(fingerprint) => write!(f, "the pinned one, {fingerprint}"),
+        }
+    }
+}
+
 impl Trust {
     /// The system's trust store as it is now. Reads files.
     ///

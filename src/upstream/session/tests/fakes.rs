@@ -25,6 +25,7 @@ use crate::secret::Secret;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::client::{Timeouts, Upstream};
+use crate::upstream::health::Health;
 use crate::upstream::session::{Session, SessionError, SessionId, Sessions};
 use crate::upstream::{AccountId, Credential, Kind, UpstreamName};
 
@@ -556,6 +557,7 @@ fn upstreams(kind: Kind, port: u16, limit: Duration) -> HashMap<UpstreamName, Ar
         base_path: String::new(),
         timeouts: Timeouts { connect: LONG, response_header: limit, pool_idle: Duration::from_secs(4) },
         session_per_key: kind != Kind::Audiobookshelf,
+        health: Health::default(),
     };
     HashMap::from([(upstream.name.clone(), Arc::new(upstream))])
 }
