@@ -71,8 +71,8 @@ pub enum BindError {
     },
     /// A port that only root may open.
     #[error(
-        "cannot listen on {address}: permission denied. Ports under 1024 need CAP_NET_BIND_SERVICE (the packaged unit has it), or choose a higher one, \
-         for example server.listen = \"[::]:8443\""
+        "cannot listen on {address}: permission denied. Ports under 1024 need CAP_NET_BIND_SERVICE (the packaged unit has it), or systemd's socket \
+         (deploy/keygate.socket), or choose a higher one, for example server.listen = \"[::]:8443\""
     )]
     Permission {
         /// Address.

@@ -210,6 +210,7 @@ fn without_a_file_and_without_a_gateway_the_message_says_what_to_do() {
     let home = tempfile::tempdir().expect("a home");
     let text = refused(&WithoutFile::command(home.path(), &["keys", "list"]).output().expect("its end"), 2);
     assert!(text.contains("there is no configuration"), "{text}");
+    assert!(text.contains("to write one for your media server, run: keygate init --upstream http://127.0.0.1:13378"), "{text}");
     let advice = text.lines().find_map(|line| line.split_once("or run: keygate ")).expect("a command to run").1;
     let words: Vec<&str> = advice.split(' ').collect();
     let parsed = <keygate::cli::Cli as clap::Parser>::try_parse_from([&["keygate"], words.as_slice()].concat());

@@ -116,17 +116,6 @@ async fn only_one_daemon_runs_over_a_store_and_a_killed_ones_socket_is_in_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_store_without_a_socket_says_what_to_do() {
-    let standin = standin(Kind::Emby).await;
-    let mut home = Home::of(&[&standin], "");
-    home.start().await;
-    std::fs::remove_file(home.socket()).expect("removed");
-    let said = home.run("keys list").await.refused(4);
-    assert!(said.contains(&format!("keygate.redb is in use by another keygate (pid {}), but its admin socket", home.pid())), "{said}");
-    assert!(said.contains("does not answer. Stop it, or set admin.socket to the same path in both."), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn without_a_daemon_commands_change_the_store_and_say_so() {
     let standin = standin(Kind::Audiobookshelf).await;
     let mut home = Home::of(&[&standin], "");
