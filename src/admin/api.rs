@@ -4,6 +4,7 @@
 //! only keygate has beside it. Unknown fields in a request are refused, so that a restriction which keygate does not know is
 //! never silently left out. One difference is deliberate: `isActive` absent makes an *active* key.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::admin::certificates::CertificateView;
@@ -11,11 +12,12 @@ use crate::admin::reload::ReloadView;
 use crate::secret::Secret;
 
 /// A key as answers show it. Times are RFC 3339 with milliseconds, in UTC.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyView {
     /// The key's text: there right after it was made or rotated, never again.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    #[schemars(with = "Option<String>")]
     pub api_key: Option<Secret<String>>,
     /// Public id.
     pub id: String,
@@ -56,7 +58,7 @@ pub struct KeyView {
 }
 
 /// The account within a [`KeyView`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UserView {
     /// The account's number.
     pub id: String,
@@ -68,7 +70,7 @@ pub struct UserView {
 }
 
 /// `{"apiKeys": […]}`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyList {
     /// Newest first.
@@ -76,7 +78,7 @@ pub struct KeyList {
 }
 
 /// `{"apiKey": {…}}`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OneKey {
     /// The key.
@@ -84,7 +86,7 @@ pub struct OneKey {
 }
 
 /// Asks for one key, or for `count` of them (`POST /api/api-keys/bulk`).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewKeyRequest {
     /// Its name; in bulk the names are `name-1`, `name-2`, …
@@ -112,7 +114,7 @@ pub struct NewKeyRequest {
 pub const MAX_BULK: u32 = 1_000_000;
 
 /// One line of the answer to a bulk request.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BulkLine {
     /// Public id.
@@ -121,11 +123,12 @@ pub struct BulkLine {
     pub name: String,
     /// The key's text.
     #[serde(with = "secret_text")]
+    #[schemars(with = "Option<String>")]
     pub api_key: Option<Secret<String>>,
 }
 
 /// Changes a key; what is absent stays.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PatchKeyRequest {
     /// New name.
@@ -149,7 +152,7 @@ pub struct PatchKeyRequest {
 }
 
 /// Gives a key a new secret.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RotateRequest {
     /// How long the old secret stays good; 0: it dies at once.
@@ -158,7 +161,7 @@ pub struct RotateRequest {
 }
 
 /// An account as answers show it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountView {
     /// Its number.
@@ -189,14 +192,14 @@ pub struct AccountView {
 }
 
 /// `{"accounts": […]}`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AccountList {
     /// By upstream and name.
     pub accounts: Vec<AccountView>,
 }
 
 /// What adding an account, giving it another credential, or logging it in answers.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OneAccount {
     /// The account.
@@ -206,7 +209,7 @@ pub struct OneAccount {
 }
 
 /// What a login found out.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoginView {
     /// The upstream's id of the user.
@@ -218,7 +221,7 @@ pub struct LoginView {
 }
 
 /// Adds an account. Exactly one of `password`, `token` and `mint`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewAccountRequest {
     /// The upstream; absent when `name` is `upstream/name`, or when there is one upstream only.
@@ -228,9 +231,11 @@ pub struct NewAccountRequest {
     pub name: String,
     /// The account's own password.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    #[schemars(with = "Option<String>")]
     pub password: Option<Secret<String>>,
     /// A static upstream token.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    #[schemars(with = "Option<String>")]
     pub token: Option<Secret<String>>,
     /// Let the upstream's administrator make the account's sessions: `name` is one of the upstream's users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -244,7 +249,7 @@ pub struct NewAccountRequest {
 }
 
 /// Changes an account; what is absent stays.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PatchAccountRequest {
     /// Whether it is the upstream's administrator; if so, in the place of the one that is it.
@@ -256,14 +261,14 @@ pub struct PatchAccountRequest {
 }
 
 /// The users of the upstreams, as their administrators see them.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AvailableUsers {
     /// By upstream and name.
     pub users: Vec<AvailableUser>,
 }
 
 /// A user of an upstream.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AvailableUser {
     /// The upstream.
@@ -281,14 +286,16 @@ pub struct AvailableUser {
 }
 
 /// Gives an account another credential. Exactly one of `password` and `token`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialRequest {
     /// The account's own password.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    #[schemars(with = "Option<String>")]
     pub password: Option<Secret<String>>,
     /// A static upstream token.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "secret_text")]
+    #[schemars(with = "Option<String>")]
     pub token: Option<Secret<String>>,
     /// Whether to log in with it; absent: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -296,14 +303,14 @@ pub struct CredentialRequest {
 }
 
 /// What a media server makes of `X-Forwarded-For` as keygate sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forwarding {
     /// Whether it believes it; absent where the server does not say.
     pub believed: Option<bool>,
 }
 
 /// What removing an account did.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountRemoved {
     /// `upstream/name`.
@@ -316,7 +323,7 @@ pub struct AccountRemoved {
 }
 
 /// `GET /api/status`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusView {
     /// keygate's version.
@@ -357,7 +364,7 @@ pub struct StatusView {
 }
 
 /// An address that is listened on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerView {
     /// With scheme and port.
     pub url: String,
@@ -371,7 +378,7 @@ pub struct ListenerView {
 }
 
 /// The store's file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreView {
     /// Where it is.
     pub path: String,
@@ -380,7 +387,7 @@ pub struct StoreView {
 }
 
 /// `POST /api/time/forget`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TimeForgotten {
     /// What keys were judged by.
@@ -390,7 +397,7 @@ pub struct TimeForgotten {
 }
 
 /// An upstream as answers show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamView {
     /// The operator's name of it.
@@ -414,14 +421,14 @@ pub struct UpstreamView {
 }
 
 /// `POST /api/reload`: what changed, one sentence each.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Empty: nothing.
     pub changes: Vec<String>,
 }
 
 /// What went wrong.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// A word for programs.
     pub error: String,
@@ -434,15 +441,16 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Secrets cross the socket in clear: it is a Unix socket, and this is the one place that reads and writes them there.
-mod secret_text {
+/// Secrets cross the socket, and the listener, in clear: the one is a Unix socket, the other encrypted or on this machine. This is the one
+/// place that reads and writes them there.
+pub(super) mod secret_text {
     use super::{Deserialize, Deserializer, Secret, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::admin) fn serialize<S: Serializer>(secret: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
         secret.as_ref().map(Secret::expose).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret<String>>, D::Error> {
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret<String>>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
     }
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
@@ -14,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::config::CertificateSource;
 
 /// `GET /api/tls`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsView {
     /// `off`, `files` or `self-signed`.
@@ -29,7 +30,7 @@ pub struct TlsView {
 }
 
 /// The authorities of clients' certificates.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientsView {
     /// Their file.
@@ -39,7 +40,7 @@ pub struct ClientsView {
 }
 
 /// A certificate that is served.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateView {
     /// Its subject; may be empty.
@@ -61,7 +62,7 @@ pub struct CertificateView {
 }
 
 /// keygate's own authority.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorityView {
     /// Its name.

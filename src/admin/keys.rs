@@ -116,7 +116,7 @@ impl Admin {
         Ok(names::one_account(&self.sessions.accounts(), text)?.id)
     }
 
-    fn expiry(&self, seconds: Option<u64>, at: Option<String>) -> Result<Option<Timestamp>, AdminError> {
+    pub(super) fn expiry(&self, seconds: Option<u64>, at: Option<String>) -> Result<Option<Timestamp>, AdminError> {
         let now = self.clock.now();
         match (seconds, at) {
             (None, None) => Ok(None),

@@ -10,13 +10,24 @@ pub mod actor;
 pub mod api;
 mod available;
 pub mod certificates;
+pub mod credentials;
+pub mod door;
+mod emby;
 pub mod error;
+mod extract;
+mod guard;
 mod keys;
 mod lines;
+pub mod listener;
 mod names;
+pub mod openapi;
+pub mod page_sessions;
+mod password;
 pub mod reload;
 mod router;
 pub mod socket;
+mod summary;
+mod table;
 mod upkeep;
 
 use std::fmt;
@@ -30,8 +41,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::api::{ListenerView, Reloaded, StatusView, StoreView, TimeForgotten, UpstreamView};
+use crate::admin::door::{Door, SESSION_LIMITS};
 use crate::admin::error::AdminError;
 use crate::admin::keys::iso;
+use crate::admin::page_sessions::SessionLimits;
 use crate::admin::reload::ReloadView;
 use crate::certificates::Certificates;
 use crate::clock::Clock;
@@ -76,6 +89,7 @@ pub struct Admin {
     listeners: Vec<ListenerView>,
     certificates: Option<Arc<Certificates>>,
     clients: Option<Arc<ClientAuthorities>>,
+    door: Door,
 }
 
 impl Admin {
@@ -87,7 +101,7 @@ impl Admin {
         upstreams: Vec<UpstreamView>,
         tasks: TaskTracker,
     ) -> Self {
-        let started = clock.monotonic();
+        let (started, door) = (clock.monotonic(), Door::new(&clock, SESSION_LIMITS));
         Self {
             registry,
             sessions,
@@ -103,6 +117,7 @@ impl Admin {
             listeners: Vec::new(),
             certificates: None,
             clients: None,
+            door,
         }
     }
 
@@ -140,6 +155,13 @@ impl Admin {
     pub fn with_certificates(mut self, certificates: Option<Arc<Certificates>>, clients: Option<Arc<ClientAuthorities>>) -> Self {
         self.certificates = certificates;
         self.clients = clients;
+        self
+    }
+
+    /// With these limits of logins to the page.
+    #[must_use]
+    pub fn with_session_limits(mut self, limits: SessionLimits) -> Self {
+        self.door = Door::new(&self.clock, limits);
         self
     }
 

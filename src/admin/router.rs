@@ -3,63 +3,100 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::admin::api::{
     AccountList, AccountRemoved, AvailableUsers, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest,
     OneAccount, OneKey, PatchAccountRequest, PatchKeyRequest, Reloaded, RotateRequest, StatusView, TimeForgotten,
 };
 use crate::admin::certificates::TlsView;
+use crate::admin::door::Rights;
 use crate::admin::error::AdminError;
+use crate::admin::extract::{Asked, Given, Named};
+use crate::admin::guard::MAX_BODY_BYTES;
 use crate::admin::lines::Lines;
-use crate::admin::{Actor, Admin};
+use crate::admin::table::{For, Stream, Table};
+use crate::admin::{Actor, Admin, credentials, emby, openapi, summary};
 use crate::doctor::Examined;
+use crate::keys::admin::AdminScope;
 use crate::registry::Removal;
 use crate::store::inventory::{Compacted, Inventory};
-
-/// Largest request body.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 
 type Shared = State<Arc<Admin>>;
 type Asker = Extension<Actor>;
 type Answer<T> = Result<Json<T>, AdminError>;
-type BytesResult = Result<Bytes, BytesRejection>;
 
-/// All routes. Every request must carry a [`Actor`] among its extensions.
+/// The interface at the socket. Every request must carry an [`Actor`] among its extensions.
 pub fn router(admin: Arc<Admin>) -> Router {
-    Router::new()
-        .route("/api/api-keys", get(list_keys).post(create_key))
-        .route("/api/api-keys/bulk", post(create_keys))
-        .route("/api/api-keys/{id}", get(show_key).patch(patch_key).delete(revoke_key))
-        .route("/api/api-keys/{id}/rotate", post(rotate_key))
-        .route("/api/accounts", get(list_accounts).post(add_account))
-        .route("/api/accounts/available", get(available))
-        .route("/api/accounts/{id}", get(show_account).patch(patch_account).delete(remove_account))
-        .route("/api/accounts/{id}/login", post(login))
-        .route("/api/accounts/{id}/credential", put(set_credential))
-        .route("/api/accounts/{id}/forwarding", get(forwarding))
-        .route("/api/status", get(status))
-        .route("/api/doctor", post(examine))
-        .route("/api/tls", get(tls))
-        .route("/api/tls/authority/renew", post(renew_authority))
-        .route("/api/reload", post(reload))
-        .route("/api/time/forget", post(forget_time))
-        .route("/api/store/check", post(check_store))
-        .route("/api/store/compact", post(compact_store))
-        .route("/api/store/backup", get(back_up))
+    finished(routes(Table::new(false)), admin).layer(Extension(Rights::all()))
+}
+
+/// The interface at the listener, to be put behind its guard.
+pub(super) fn for_listener(admin: Arc<Admin>) -> Router {
+    finished(routes(Table::new(true)), admin)
+}
+
+fn finished(table: Table, admin: Arc<Admin>) -> Router {
+    table
+        .into_router()
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(axum::middleware::map_response(never_stored))
         .with_state(admin)
+}
+
+/// All routes, whom they are for, and what they do in a few words.
+pub(super) fn routes(table: Table) -> Table {
+    let (get, post, put, patch, delete) = (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
+    let [read, keys, accounts, all] = AdminScope::EACH.map(For::Holders);
+    table
+        .at(&get, "/api/api-keys", read, "List keys", list_keys)
+        .at(&post, "/api/api-keys", keys, "Make a key; the answer shows it, once", create_key)
+        .at(&post, "/api/api-keys/bulk", For::Socket, "Make many keys", create_keys)
+        .at(&get, "/api/api-keys/{id}", read, "Show a key", show_key)
+        .at(&patch, "/api/api-keys/{id}", keys, "Change a key; what is absent stays", patch_key)
+        .at(&delete, "/api/api-keys/{id}", keys, "Revoke a key for good", revoke_key)
+        .at(&post, "/api/api-keys/{id}/rotate", keys, "Give a key a new secret; the answer shows it, once", rotate_key)
+        .at(&get, "/api/accounts", read, "List accounts", list_accounts)
+        .at(&post, "/api/accounts", accounts, "Add an account, if its media server accepts it", add_account)
+        .at(&get, "/api/accounts/available", read, "List the users of media servers that have an administrator account", available)
+        .at(&get, "/api/accounts/{id}", read, "Show an account", show_account)
+        .at(&patch, "/api/accounts/{id}", accounts, "Change an account", patch_account)
+        .at(&delete, "/api/accounts/{id}", accounts, "Remove an account", remove_account)
+        .at(&post, "/api/accounts/{id}/login", accounts, "Log an account in at its media server now", login)
+        .at(&put, "/api/accounts/{id}/credential", accounts, "Give an account another credential", set_credential)
+        .at(&get, "/api/accounts/{id}/forwarding", read, "Ask the media server whether it believes keygate's X-Forwarded-For", forwarding)
+        .at(&get, "/api/admin-tokens", read, "List admin tokens", credentials::list_tokens)
+        .at(&post, "/api/admin-tokens", all, "Make an admin token; the answer shows it, once", credentials::create_token)
+        .at(&delete, "/api/admin-tokens/{id}", all, "Revoke an admin token for good", credentials::revoke_token)
+        .at(&put, "/api/page-password", For::Socket, "Set the password of the admin page", credentials::set_password)
+        .at(&get, "/api/page-sessions", all, "List who is logged in to the admin page", credentials::list_sessions)
+        .at(&delete, "/api/page-sessions/{number}", all, "End a login to the admin page", credentials::end_session)
+        .at(&get, "/api/session", read, "Show who asks, and what they may do", credentials::who_am_i)
+        .at(&post, "/api/session", For::Anyone, "Log in with the page's password; sets a cookie", credentials::log_in)
+        .at(&delete, "/api/session", read, "Log out of the page", credentials::log_out)
+        .at(&get, "/Auth/Keys", read, "List keys as Emby and Jellyfin do", emby::list)
+        .at(&post, "/Auth/Keys", keys, "Make a key as Emby and Jellyfin do; the answer shows it, once", emby::create)
+        .at(&delete, "/Auth/Keys/{key}", keys, "Revoke a key as Emby and Jellyfin do", emby::delete)
+        .at(&post, "/Auth/Keys/{key}/Delete", keys, "Revoke a key as Emby does, without DELETE", emby::delete)
+        .at(&get, "/api/summary", read, "Numbers at a glance, for dashboards", summary::show)
+        .at(&get, "/api/openapi.json", read, "This document", openapi::show)
+        .at(&get, "/api/status", read, "Show what the gateway does", status)
+        .at(&get, "/api/tls", read, "Show the certificates that are served", tls)
+        .at(&post, "/api/tls/authority/renew", all, "Make a new authority of the gateway's own", renew_authority)
+        .at(&post, "/api/doctor", all, "Look at the whole installation", examine)
+        .at(&post, "/api/reload", all, "Read the configuration again; a wrong one changes nothing", reload)
+        .at(&post, "/api/time/forget", For::Socket, "Judge keys by the machine's clock again", forget_time)
+        .at(&post, "/api/store/check", For::Socket, "Look through the whole store", check_store)
+        .at(&post, "/api/store/compact", For::Socket, "Give unused space back", compact_store)
+        .at(&get, "/api/store/backup", For::Socket, "A copy of the store", back_up)
 }
 
 impl Admin {
@@ -73,7 +110,7 @@ impl Admin {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Filter {
     /// Only what this text can mean.
@@ -83,7 +120,7 @@ struct Filter {
     revoked: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RemovalQuery {
     #[serde(default)]
@@ -92,92 +129,104 @@ struct RemovalQuery {
     force: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Whose {
     /// Of this upstream only.
     upstream: Option<String>,
 }
 
-async fn list_keys(State(admin): Shared, filter: Result<Query<Filter>, QueryRejection>) -> Answer<KeyList> {
-    let filter = query(filter)?;
+async fn list_keys(State(admin): Shared, Asked(filter): Asked<Filter>) -> Answer<KeyList> {
     admin.blocking(move |admin| admin.list_keys(filter.r#match.as_deref(), filter.revoked)).await.map(Json)
 }
 
-async fn create_key(State(admin): Shared, Extension(peer): Asker, body: BytesResult) -> Answer<OneKey> {
-    let request: NewKeyRequest = json(body)?;
+async fn create_key(State(admin): Shared, Extension(peer): Asker, Given(request): Given<NewKeyRequest>) -> Answer<OneKey> {
     admin.blocking(move |admin| admin.create_key(request, peer)).await.map(Json)
 }
 
-async fn create_keys(State(admin): Shared, Extension(peer): Asker, body: BytesResult) -> Result<Response, AdminError> {
-    let request: NewKeyRequest = json(body)?;
+async fn create_keys(State(admin): Shared, Extension(peer): Asker, Given(request): Given<NewKeyRequest>) -> Result<Stream, AdminError> {
     let created = admin.blocking(move |admin| admin.create_keys(request, peer)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines::new(created))).into_response())
+    Ok(Stream(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines::new(created))).into_response()))
 }
 
-async fn show_key(State(admin): Shared, Path(id): Path<String>) -> Answer<OneKey> {
+async fn show_key(State(admin): Shared, Named(id): Named) -> Answer<OneKey> {
     admin.blocking(move |admin| admin.show_key(&id)).await.map(Json)
 }
 
-async fn patch_key(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneKey> {
-    let request: PatchKeyRequest = json(body)?;
+async fn patch_key(
+    State(admin): Shared,
+    Extension(peer): Asker,
+    Named(id): Named,
+    Given(request): Given<PatchKeyRequest>,
+) -> Answer<OneKey> {
     admin.blocking(move |admin| admin.patch_key(&id, request, peer)).await.map(Json)
 }
 
-async fn rotate_key(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneKey> {
-    let request: RotateRequest = json(body)?;
+async fn rotate_key(
+    State(admin): Shared,
+    Extension(peer): Asker,
+    Named(id): Named,
+    Given(request): Given<RotateRequest>,
+) -> Answer<OneKey> {
     let overlap = Duration::from_secs(request.overlap_seconds);
     admin.blocking(move |admin| admin.rotate_key(&id, overlap, peer)).await.map(Json)
 }
 
-async fn revoke_key(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>) -> Answer<OneKey> {
+async fn revoke_key(State(admin): Shared, Extension(peer): Asker, Named(id): Named) -> Answer<OneKey> {
     admin.blocking(move |admin| admin.revoke_key(&id, peer)).await.map(Json)
 }
 
-async fn list_accounts(State(admin): Shared, filter: Result<Query<Filter>, QueryRejection>) -> Answer<AccountList> {
-    Ok(Json(admin.list_accounts(query(filter)?.r#match.as_deref())))
+async fn list_accounts(State(admin): Shared, Asked(filter): Asked<Filter>) -> Answer<AccountList> {
+    Ok(Json(admin.list_accounts(filter.r#match.as_deref())))
 }
 
-async fn show_account(State(admin): Shared, Path(id): Path<String>) -> Answer<OneAccount> {
+async fn show_account(State(admin): Shared, Named(id): Named) -> Answer<OneAccount> {
     admin.show_account(&id).map(Json)
 }
 
-async fn add_account(State(admin): Shared, Extension(peer): Asker, body: BytesResult) -> Answer<OneAccount> {
-    let request: NewAccountRequest = json(body)?;
+async fn add_account(State(admin): Shared, Extension(peer): Asker, Given(request): Given<NewAccountRequest>) -> Answer<OneAccount> {
     admin.tasks.spawn(Arc::clone(&admin).add_account(request, peer)).await?.map(Json)
 }
 
-async fn set_credential(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneAccount> {
-    let request: CredentialRequest = json(body)?;
+async fn set_credential(
+    State(admin): Shared,
+    Extension(peer): Asker,
+    Named(id): Named,
+    Given(request): Given<CredentialRequest>,
+) -> Answer<OneAccount> {
     admin.tasks.spawn(Arc::clone(&admin).set_credential(id, request, peer)).await?.map(Json)
 }
 
-async fn login(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>) -> Answer<OneAccount> {
+async fn login(State(admin): Shared, Extension(peer): Asker, Named(id): Named) -> Answer<OneAccount> {
     admin.tasks.spawn(Arc::clone(&admin).login(id, peer)).await?.map(Json)
 }
 
-async fn forwarding(State(admin): Shared, Path(id): Path<String>) -> Answer<Forwarding> {
+async fn forwarding(State(admin): Shared, Named(id): Named) -> Answer<Forwarding> {
     admin.forwarding(&id).await.map(Json)
 }
 
 async fn remove_account(
     State(admin): Shared,
     Extension(peer): Asker,
-    Path(id): Path<String>,
-    removal: Result<Query<RemovalQuery>, QueryRejection>,
+    Named(id): Named,
+    Asked(removal): Asked<RemovalQuery>,
 ) -> Answer<AccountRemoved> {
-    let RemovalQuery { revoke_keys, force } = query(removal)?;
+    let RemovalQuery { revoke_keys, force } = removal;
     let removal = Removal { revoke_keys, force };
     admin.tasks.spawn(Arc::clone(&admin).remove_account(id, removal, peer)).await?.map(Json)
 }
 
-async fn patch_account(State(admin): Shared, Extension(peer): Asker, Path(id): Path<String>, body: BytesResult) -> Answer<OneAccount> {
-    let request: PatchAccountRequest = json(body)?;
+async fn patch_account(
+    State(admin): Shared,
+    Extension(peer): Asker,
+    Named(id): Named,
+    Given(request): Given<PatchAccountRequest>,
+) -> Answer<OneAccount> {
     admin.tasks.spawn(Arc::clone(&admin).patch_account(id, request, peer)).await?.map(Json)
 }
 
-async fn available(State(admin): Shared, whose: Result<Query<Whose>, QueryRejection>) -> Answer<AvailableUsers> {
-    admin.available(query(whose)?.upstream.as_deref()).await.map(Json)
+async fn available(State(admin): Shared, Asked(whose): Asked<Whose>) -> Answer<AvailableUsers> {
+    admin.available(whose.upstream.as_deref()).await.map(Json)
 }
 
 async fn tls(State(admin): Shared) -> Answer<TlsView> {
@@ -213,16 +262,16 @@ async fn compact_store(State(admin): Shared, Extension(peer): Asker) -> Answer<C
     admin.blocking(move |admin| admin.compact_store(peer)).await.map(Json)
 }
 
-async fn back_up(State(admin): Shared, Extension(peer): Asker) -> Result<Response, AdminError> {
-    admin.back_up(peer).await
+async fn back_up(State(admin): Shared, Extension(peer): Asker) -> Result<Stream, AdminError> {
+    admin.back_up(peer).await.map(Stream)
 }
 
 async fn no_route() -> Response {
-    refused(StatusCode::NOT_FOUND, "no_such_route", "the admin socket has no such route")
+    refused(StatusCode::NOT_FOUND, "no_such_route", "there is no such route here")
 }
 
 async fn no_method() -> Response {
-    refused(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", "the admin socket has no such method on this route")
+    refused(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", "this route has no such method")
 }
 
 fn refused(status: StatusCode, word: &str, message: &str) -> Response {
@@ -233,45 +282,4 @@ fn refused(status: StatusCode, word: &str, message: &str) -> Response {
 async fn never_stored(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// An absent body is an empty object. The message names the place, and never what stood there.
-fn json<T: DeserializeOwned>(body: BytesResult) -> Result<T, AdminError> {
-    let body = body.map_err(|error| AdminError::Invalid(format!("the body cannot be read, or is larger than 64 KiB: {error}")))?;
-    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    serde_json::from_slice(body).map_err(|error| AdminError::Invalid(describe(&error)))
-}
-
-/// serde's own text quotes a value of the wrong type, which may be a password; its data errors about fields do not.
-fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    if text.starts_with("unknown field") || text.starts_with("missing field") || text.starts_with("duplicate field") {
-        return format!("the body is not what this route takes: {text}");
-    }
-    format!("the body is not valid JSON of the right types (line {}, column {})", error.line(), error.column())
-}
-
-fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, AdminError> {
-    query.map(|Query(query)| query).map_err(|error| AdminError::Invalid(error.body_text()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_about_the_body_never_quotes_a_value() {
-        for body in
-            [r#"{"name":1,"password":"hunter2"}"#, r#"{"name":"n","token":["hunter2"]}"#, r#"{"name":"n","verify":"hunter2"}"#, "hunter2"]
-        {
-            let error = json::<NewAccountRequest>(Ok(Bytes::from(body))).expect_err("wrong").to_string();
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_field_is_named() {
-        let error = json::<NewKeyRequest>(Ok(Bytes::from_static(br#"{"networks":[]}"#))).expect_err("unknown").to_string();
-        assert!(error.contains("unknown field `networks`"), "{error}");
-    }
 }

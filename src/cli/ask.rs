@@ -48,6 +48,26 @@ impl SecretArgs {
     }
 }
 
+/// A new password of a person: asked for twice at a terminal, else from standard input or a file.
+pub(crate) fn new_password(from_stdin: bool, file: Option<&Path>) -> Result<Secret<String>, Failure> {
+    if let Some(file) = file {
+        return from_file(file);
+    }
+    if from_stdin {
+        return one_line(io::stdin().lock(), "standard input");
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("there is no terminal to ask for the password on: give --password-stdin or --password-file FILE"));
+    }
+    let read = |question: &str| {
+        output::ask(question);
+        let text = rpassword::read_password().map_err(|error| Failure::failed(format!("cannot read from the terminal: {error}")))?;
+        checked(text, "the terminal")
+    };
+    let (first, second) = (read("New password: ")?, read("The same again: ")?);
+    if first.expose() == second.expose() { Ok(first) } else { Err(Failure::usage("the two passwords differ; nothing was changed")) }
+}
+
 fn from_file(file: &Path) -> Result<Secret<String>, Failure> {
     let opened = File::open(file).map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
     one_line(opened, &file.display().to_string())

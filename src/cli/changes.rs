@@ -29,6 +29,10 @@ pub(crate) fn needing_restart(before: &Config, after: &Config) -> Vec<&'static s
         ("store.path", before.store.path != after.store.path),
         ("store.master_key", before.store.master_key != after.store.master_key),
         ("admin.socket", before.admin.socket != after.admin.socket),
+        ("admin.listen", before.admin.listen != after.admin.listen),
+        ("admin.hosts", before.admin.hosts != after.admin.hosts),
+        ("admin.session_lifetime", before.admin.session_lifetime != after.admin.session_lifetime),
+        ("admin.session_idle", before.admin.session_idle != after.admin.session_idle),
         ("log.level", before.log.level != after.log.level),
         ("log.format", before.log.format != after.log.format),
     ];

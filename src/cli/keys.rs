@@ -244,7 +244,7 @@ async fn find(backend: &Backend, text: &str, with_revoked: bool) -> Result<KeyVi
     }
 }
 
-fn expiry(text: &str) -> Result<Expiry, Failure> {
+pub(super) fn expiry(text: &str) -> Result<Expiry, Failure> {
     let now = Timestamp::from_millisecond(SystemClock::new().now().as_millis());
     let now = now.map_err(|error| Failure::failed(format!("the machine's clock is wrong: {error}")))?;
     parse_expiry(text, now).map_err(|error| Failure::usage(format!("--expires: {error}")))

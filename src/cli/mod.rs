@@ -2,6 +2,7 @@
 //! store themselves and say so.
 
 mod accounts;
+mod admin;
 mod arguments;
 mod ask;
 mod bulk;
@@ -58,6 +59,9 @@ Keys and accounts:
 Store and certificates:
   store         check, backup, restore, compact, rekey, forget-time
   tls           show, ca
+
+Admin listener and page:
+  admin         tokens, set-password, sessions
 
 Options:
 {options}
@@ -129,6 +133,9 @@ pub enum Command {
     /// Add, show and change the accounts of media servers that keys act for
     #[command(subcommand)]
     Accounts(accounts::AccountsCommand),
+    /// Say who may come in at the admin listener: programs by tokens, people by a password
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// Look after the store
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -177,6 +184,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status => block_on(gateway::status(global, &mut output)),
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
+        Command::Admin(command) => block_on(admin::run(command, global, &mut output)),
         Command::Store(command) => block_on(store::run(command, global, &mut output)),
         Command::Tls(command) => block_on(tls::run(command, global, &mut output)),
         Command::Completions(args) => manual::completions(args, command(), &mut output),
@@ -218,7 +226,7 @@ mod tests {
         for name in command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name) {
             assert!(help.contains(&format!("\n  {name} ")), "{name} is missing from:\n{help}");
         }
-        for noun in ["keys", "accounts", "store", "tls"] {
+        for noun in ["keys", "accounts", "store", "tls", "admin"] {
             let line = help.lines().find(|line| line.trim_start().starts_with(noun)).expect("a line");
             for verb in command.find_subcommand(noun).expect("a noun").get_subcommands() {
                 assert!(line.contains(verb.get_name()), "{noun} {} is missing from: {line}", verb.get_name());

@@ -6,26 +6,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustls::server::ResolvesServerCert;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::api::ListenerView;
+use crate::admin::listener::{self, AdminListener};
+use crate::admin::page_sessions::SessionLimits;
 use crate::admin::socket::{self, AdminSocket, SocketAccess};
 use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Served};
 use crate::cli::failure::Failure;
 use crate::cli::signals::{Asked, Signals};
 use crate::cli::{Global, doctor, init, open, process, timekeeping, tls, watchdog};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
 use crate::config::problem::Warning;
+use crate::config::{Config, is_public};
 use crate::gateway::Gateway;
 use crate::gateway::routing::Settings;
 use crate::server::activation::Activated;
 use crate::server::clients::ClientAuthorities;
 use crate::server::listener::{Listener, Purpose};
+use crate::server::tls::Acceptor;
 use crate::upstream::client::Upstream;
 use crate::upstream::session::Sessions;
 use crate::upstream::survey::{Judged, judge, survey};
@@ -100,6 +104,7 @@ struct Daemon {
     config: Config,
     admin: Arc<Admin>,
     socket: AdminSocket,
+    listener: Option<AdminListener>,
     background: Background,
     clock: Arc<dyn Clock>,
     certificates: Option<Arc<Certificates>>,
@@ -144,6 +149,7 @@ impl Daemon {
         // The socket first: it is refused where another keygate answers, before any port is taken.
         let socket = AdminSocket::bind(&config.admin.socket, SocketAccess::Group).map_err(|error| failed(&error))?;
         let served = certificates.as_ref().map(|certificates| certificates.served());
+        let listener = admin_listener(&config, served.as_ref())?;
         let app = App::start_with(&config, settings, keep, served, &mut activated).map_err(|error| failed(&error))?;
         for name in activated.names() {
             tracing::warn!("systemd has handed over the socket {name}, but no listener is \"systemd:{name}\": nothing answers there");
@@ -157,7 +163,8 @@ impl Daemon {
         )
         .with_store(store)
         .with_listeners(listening(&app))
-        .with_certificates(certificates.clone(), app.clients.clone());
+        .with_certificates(certificates.clone(), app.clients.clone())
+        .with_session_limits(SessionLimits { lifetime: config.admin.session_lifetime, idle: config.admin.session_idle });
         let background = Background { tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let running = Arc::new(Running { config: config.clone().into(), certificates: certificates.clone(), clients: app.clients.clone() });
         let admin = admin.with_doctor(doctor::examiner(&running, &app, &clock, config.file.clone()));
@@ -165,15 +172,20 @@ impl Daemon {
             Some(file) => admin.with_reload(file.clone(), reloader(file.clone(), running, &app, background.clone())),
             None => admin,
         };
-        Ok(Self { app, config, admin: Arc::new(admin), socket, background, clock, certificates })
+        Ok(Self { app, config, admin: Arc::new(admin), socket, listener, background, clock, certificates })
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let Self { app, config, admin, socket, background, clock, certificates } = self;
+        let Self { app, config, admin, socket, listener, background, clock, certificates } = self;
         let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot listen to signals: {error}")))?;
         background.look_at(app.gateway.settings().upstreams().into_values(), &Handle::current());
         let Background { tasks, stop } = background;
         tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
+        if let Some(listener) = listener {
+            tracing::info!(url = %listener.url(), "admin listener");
+            // Routes for people go here.
+            tasks.spawn(listener::serve(listener, Arc::clone(&admin), axum::Router::new(), tasks.clone(), stop.clone()));
+        }
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
         tasks.spawn(watch_upstreams(Arc::clone(&app.gateway), stop.clone()));
         let registry = Arc::clone(&app.keep.registry);
@@ -205,6 +217,23 @@ impl Daemon {
         let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
         Ok(())
     }
+}
+
+/// The admin listener, if one is wanted: plain on loopback only.
+fn admin_listener(config: &Config, served: Option<&Arc<Served>>) -> Result<Option<AdminListener>, Failure> {
+    let Some(address) = config.admin.listen else { return Ok(None) };
+    let acceptor = match (is_public(address.ip()), served) {
+        (false, _) => None,
+        (true, Some(served)) => {
+            let certificates: Arc<dyn ResolvesServerCert> = Arc::<Served>::clone(served);
+            Some(Acceptor::http1_only(certificates).map_err(|error| Failure::failed(error.to_string()))?)
+        }
+        (true, None) => {
+            return Err(Failure::usage(format!("admin.listen: {address} is reachable from other machines, and there is no TLS")));
+        }
+    };
+    let bound = AdminListener::bind(address, acceptor, &config.admin.hosts);
+    bound.map(Some).map_err(|error| Failure::failed(error.to_string()))
 }
 
 fn listening(app: &App) -> Vec<ListenerView> {

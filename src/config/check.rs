@@ -10,12 +10,12 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::environment::{DefaultPaths, Environment};
-use crate::config::file::{AdminSection, File, LimitsSection, LogSection, ServerSection, StoreSection};
+use crate::config::file::{File, LimitsSection, LogSection, ServerSection, StoreSection};
 use crate::config::listen::{self, Listen, Listened};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::source::SecretSource;
 use crate::config::value::{Field, OneOf, Placed, Size, Strings, TlsMode};
-use crate::config::{Admin, CertificateSource, Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, certificates, upstream};
+use crate::config::{CertificateSource, Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, certificates, upstream};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -47,11 +47,12 @@ impl Checker<'_> {
             file.server.listen_plain.as_ref().map(|listen| self.listens("server.listen_plain", &listen.value)).unwrap_or_default();
         let redirects = file.server.listen_redirect.clone();
         let proxied = file.server.proxy_protocol_listen.clone();
+        // What the file says of TLS counts, not whether the files are good: one mistake, one message.
+        let plain = certificates::mode(&file.tls, &file.certificates) == TlsMode::Off;
+        let admin = self.admin(file.admin, &paths, plain);
         let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
         server.listen_plain = plain_listeners.iter().map(|listener| listener.value.clone()).collect();
         listeners.extend(upstreams.iter().flat_map(|upstream| upstream.listeners.iter().cloned()));
-        // What the file says of TLS counts, not whether the files are good: one mistake, one message.
-        let plain = certificates::mode(&file.tls, &file.certificates) == TlsMode::Off;
         if !plain {
             self.client_ca_listens(&file.tls, &listeners);
         }
@@ -63,6 +64,7 @@ impl Checker<'_> {
             .map(|listen| Listened { listen, is_plain: plain })
             .chain(plain_listeners.into_iter().map(|listen| Listened { listen, is_plain: true }))
             .chain(redirects.into_iter().map(|listen| Listened { listen, is_plain: false }))
+            .chain(admin.listener.map(|listen| Listened { listen, is_plain: false }))
             .collect();
         self.check_listeners(&listeners, allow_plaintext);
         self.check_circles(&upstreams, &listeners);
@@ -71,7 +73,7 @@ impl Checker<'_> {
             server,
             limits: self.limits(&file.limits),
             store: self.store(file.store, &paths),
-            admin: self.admin(file.admin, &paths),
+            admin: admin.config,
             log: self.log(file.log),
             upstreams: upstreams.into_iter().map(|upstream| upstream.config).collect(),
         }
@@ -184,18 +186,6 @@ impl Checker<'_> {
         }
     }
 
-    fn admin(&mut self, section: AdminSection, paths: &DefaultPaths) -> Admin {
-        let place = section.socket.as_ref().map_or(Place::Nowhere, |field| field.place.clone());
-        let socket = self.path("admin.socket", section.socket, &paths.socket);
-        // sockaddr_un.sun_path holds 108 bytes with the NUL (unix(7)).
-        let length = socket.as_os_str().len();
-        if length > 107 {
-            let problem = Problem::new(&place, format!("admin.socket is too long for a Unix socket ({length} bytes, at most 107)"));
-            self.report.problem(problem.help("choose a shorter path, like \"/run/keygate/admin.sock\""));
-        }
-        Admin { socket }
-    }
-
     fn log(&mut self, section: LogSection) -> Log {
         let Placed { value: level, place } = section.level.unwrap_or_else(|| Placed { value: "info".to_owned(), place: Place::Nowhere });
         // A single unknown word would be a valid filter, for a module of that name.
@@ -212,7 +202,7 @@ impl Checker<'_> {
         Log { level, format, access: section.access.is_none_or(|field| field.value) }
     }
 
-    fn path(&mut self, name: &str, field: Field<String>, default: &Path) -> PathBuf {
+    pub(crate) fn path(&mut self, name: &str, field: Field<String>, default: &Path) -> PathBuf {
         let Some(Placed { value, place }) = field else { return default.to_owned() };
         if value.is_empty() || value.contains('\0') {
             self.report.problem(

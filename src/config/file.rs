@@ -117,6 +117,10 @@ section!(
     /// `[admin]`
     AdminSection, "admin", {
         socket: String,
+        listen: String,
+        hosts: Strings,
+        session_lifetime: Duration,
+        session_idle: Duration,
     }
 );
 section!(

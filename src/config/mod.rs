@@ -3,6 +3,7 @@
 //! `file` is the shape of the TOML, `value` reads single values, `check`, `upstream` and `trust` judge them together, `environment` is all
 //! that comes from outside, `load` the ways in, and [`problem`] is what can be wrong: everything at once, with line and caret.
 
+mod admin;
 mod certificates;
 mod check;
 mod environment;
@@ -20,7 +21,7 @@ mod trust;
 mod upstream;
 mod value;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -185,6 +186,14 @@ pub struct Store {
 pub struct Admin {
     /// The Unix socket.
     pub socket: PathBuf,
+    /// Where the admin listener is; `None`: there is none. With TLS unless it is loopback.
+    pub listen: Option<SocketAddr>,
+    /// Names by which the listener may be asked, beside its address and `localhost`; lower case, without port.
+    pub hosts: Vec<String>,
+    /// How long a login to the page lasts.
+    pub session_lifetime: Duration,
+    /// How long it lasts without a request.
+    pub session_idle: Duration,
 }
 
 /// `[log]`.

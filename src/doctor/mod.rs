@@ -16,6 +16,7 @@ mod settings;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::certificates::Shown;
@@ -28,7 +29,7 @@ use crate::upstream::client::Upstream;
 use crate::upstream::session::{Session, Sessions};
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// As it should be.
@@ -57,7 +58,7 @@ impl Verdict {
 }
 
 /// What one check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// Which check.
@@ -128,7 +129,7 @@ impl Finding {
 }
 
 /// What all checks found, in the order in which they are shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Examined {
     /// At least one for each check.
     pub findings: Vec<Finding>,

@@ -118,9 +118,11 @@ impl Connections {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Limits {
-    all: usize,
-    per_address: usize,
+pub(crate) struct Limits {
+    /// In all; 0: no limit.
+    pub(crate) all: usize,
+    /// From one address; 0: no limit.
+    pub(crate) per_address: usize,
 }
 
 /// One connection's place in the count.
@@ -131,7 +133,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn take(connections: &Arc<Connections>, address: IpAddr, limits: Limits) -> Option<Self> {
+    /// `None`: there are too many.
+    pub(crate) fn take(connections: &Arc<Connections>, address: IpAddr, limits: Limits) -> Option<Self> {
         let before = connections.all.fetch_add(1, Ordering::Relaxed);
         let mut slot = Self { connections: Arc::clone(connections), address: None };
         if limits.all != 0 && before >= limits.all {

@@ -20,7 +20,7 @@ const DRAINED: u64 = 64 << 10;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HandshakeError {
+pub(crate) enum HandshakeError {
     /// A request in clear text.
     #[error("a request came without TLS, which this port wants")]
     WithoutTls,
@@ -33,7 +33,7 @@ pub(super) enum HandshakeError {
 }
 
 /// Makes a TLS connection of a plain one. Whatever the client does, it is over after `limit`.
-pub(super) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<TcpStream>, HandshakeError> {
+pub(crate) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<TcpStream>, HandshakeError> {
     let done = tokio::time::timeout(limit, async {
         if is_request(&stream).await? {
             answer(stream).await;

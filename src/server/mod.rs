@@ -6,7 +6,7 @@ pub mod activation;
 pub mod clients;
 pub mod connection;
 pub mod drain;
-mod handshake;
+pub(crate) mod handshake;
 pub(crate) mod holder;
 pub mod listener;
 mod patience;

@@ -59,6 +59,16 @@ impl Acceptor {
     pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
         TlsAcceptor::from(self.config.load_full()).accept(stream)
     }
+
+    /// For the admin listener, which speaks HTTP/1.1 only.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn http1_only(certificates: Arc<dyn ResolvesServerCert>) -> Result<Self, AcceptorError> {
+        let mut config = configure(Arc::clone(&certificates), None)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { config: ArcSwap::from_pointee(config), certificates })
+    }
 }
 
 fn configure(certificates: Arc<dyn ResolvesServerCert>, clients: Option<Arc<RootCertStore>>) -> Result<ServerConfig, AcceptorError> {

@@ -1,12 +1,13 @@
 //! What looking through a store and tidying it up found.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most problems that are told one by one.
 const TOLD: usize = 100;
 
 /// What a store holds, and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {
     /// Size of the file.
@@ -46,7 +47,7 @@ impl Inventory {
 }
 
 /// What giving back space brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Compacted {
     /// Size of the file before, in bytes.

@@ -10,6 +10,7 @@
 mod access_log;
 mod activation;
 mod admin;
+mod admin_listener;
 mod architecture;
 mod carriers;
 mod certificates;

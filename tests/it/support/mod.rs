@@ -243,7 +243,13 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             idle_timeout: Duration::from_secs(600),
         },
         store: StoreConfig { path: "unused".into(), master_key: SecretSource::File("unused".into()) },
-        admin: Admin { socket: "unused".into() },
+        admin: Admin {
+            socket: "unused".into(),
+            listen: None,
+            hosts: Vec::new(),
+            session_lifetime: Duration::from_secs(12 * 3600),
+            session_idle: Duration::from_secs(3600),
+        },
         log: Log { level: "info".to_owned(), format: LogFormat::Text, access: true },
         upstreams,
     }

@@ -1,0 +1,104 @@
+//! `GET /api/summary`: one flat object of numbers, for dashboards like Homepage and Home Assistant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::admin::Admin;
+use crate::admin::error::AdminError;
+use crate::keys::record::KeyStatus;
+use crate::upstream::UpstreamName;
+use crate::upstream::session::AccountState;
+use crate::upstream::survey::{Found, survey};
+
+/// How long a media server may take to say that it is there.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Numbers at a glance. Flat, and in the letter case of dashboards' own configuration.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Summary {
+    /// keygate's version.
+    version: &'static str,
+    /// Seconds since the start.
+    uptime_seconds: u64,
+    /// Keys that are not revoked.
+    keys: usize,
+    /// Of them, those that are good now.
+    active: usize,
+    /// Of them, those that have expired.
+    expired: usize,
+    /// Of them, those that are switched off.
+    disabled: usize,
+    /// Accounts.
+    accounts: usize,
+    /// Of them, those that keygate cannot log in.
+    broken_accounts: usize,
+    /// Media servers.
+    upstreams: usize,
+    /// Of them, those that answered just now.
+    upstreams_up: usize,
+    /// Whether all of them did.
+    upstream_up: bool,
+    /// Days until the first certificate ends; null: TLS is off.
+    cert_days: Option<u64>,
+}
+
+pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Summary>, AdminError> {
+    let counts = admin.blocking(|admin| admin.count_keys()).await?;
+    let accounts = admin.sessions.accounts();
+    let broken = accounts.iter().filter(|account| matches!(admin.sessions.state(account.id), AccountState::Broken { .. }));
+    let broken_accounts = broken.count();
+    let names: Vec<_> = admin.upstreams.load().iter().map(|one| UpstreamName::new(&one.name)).collect();
+    let mut asking = Vec::new();
+    for name in &names {
+        // Together, so that two that are down take no longer than one.
+        asking.push(admin.tasks.spawn(is_up(Arc::clone(&admin), name.clone())));
+    }
+    let mut upstreams_up = 0;
+    for one in asking {
+        upstreams_up += usize::from(one.await?);
+    }
+    Ok(Json(Summary {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: admin.clock.monotonic().saturating_sub(admin.started).as_secs(),
+        keys: counts.iter().sum(),
+        active: counts[0],
+        expired: counts[1],
+        disabled: counts[2],
+        accounts: accounts.len(),
+        broken_accounts,
+        upstreams: names.len(),
+        upstreams_up,
+        upstream_up: upstreams_up == names.len(),
+        cert_days: admin.served_certificates().iter().map(|one| one.days_left).min(),
+    }))
+}
+
+async fn is_up(admin: Arc<Admin>, name: UpstreamName) -> bool {
+    let Some(upstream) = admin.sessions.upstream(&name) else { return false };
+    let found = tokio::time::timeout(ANSWER_WITHIN, survey(&upstream)).await;
+    matches!(found, Ok(Ok(Found::Server { .. })))
+}
+
+impl Admin {
+    /// Active, expired, disabled.
+    fn count_keys(&self) -> Result<[usize; 3], AdminError> {
+        let now = self.clock.now();
+        let mut counts = [0; 3];
+        // Counted as they pass: none is kept.
+        self.registry.keys(|record| {
+            match record.status(now) {
+                KeyStatus::Active => counts[0] += 1,
+                KeyStatus::Expired => counts[1] += 1,
+                KeyStatus::Disabled => counts[2] += 1,
+                KeyStatus::Revoked => {}
+            }
+            false
+        })?;
+        Ok(counts)
+    }
+}
