@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::keys::record::KeyRecord;
-    use crate::keys::{KeyId, Scope, Scopes};
+    use crate::keys::{KeyId, Scopes};
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -253,7 +253,8 @@ mod tests {
             previous: None,
             expires_at: None,
             is_active: true,
-            scopes: Scopes::from_iter([Scope::Admin]),
+            scopes: Scopes::ALL,
+            libraries: None,
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),

@@ -31,8 +31,12 @@ pub struct KeyView {
     pub last_used_at: Option<String>,
     /// Whether it is switched on.
     pub is_active: bool,
-    /// What it may do beyond what every key may: names like `admin`.
+    /// What it may do: names of scopes.
     pub scopes: Vec<String>,
+    /// The preset that is exactly these scopes; null: none is.
+    pub preset: Option<String>,
+    /// The media server's ids of the libraries that it is confined to where a route names one; null: not confined.
+    pub libraries: Option<Vec<String>>,
     /// Always null, as upstream.
     pub permissions: Option<String>,
     /// When it was made.
@@ -102,9 +106,15 @@ pub struct NewKeyRequest {
     /// Absent: active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_active: Option<bool>,
-    /// What it may do beyond what every key may, for example `["admin"]`; absent: nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<String>,
+    /// What it may do, for example `["browse", "stream"]`; with `preset`, both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// What it may do, by a name: for example `"dashboard"`. Without this and `scopes` it is `"full"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// The libraries that it is confined to, by the media server's ids or by their names; absent or null: not confined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libraries: Option<Vec<String>>,
     /// In bulk only: how many, 1 to [`MAX_BULK`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -146,9 +156,15 @@ pub struct PatchKeyRequest {
     /// Enable or disable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_active: Option<bool>,
-    /// The scopes that it has from now on, in place of all that it had.
+    /// The scopes that it has from now on, in place of all that it had; with `preset`, both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
+    /// The same by a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// The libraries that it is confined to from now on, as in [`NewKeyRequest`]; null: none any more.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub libraries: Option<Option<Vec<String>>>,
 }
 
 /// Gives a key a new secret.
@@ -437,7 +453,7 @@ pub struct ErrorBody {
 }
 
 /// A field that is there, null or not: told from one that is absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 

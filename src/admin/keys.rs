@@ -9,7 +9,7 @@ use crate::admin::error::AdminError;
 use crate::admin::{Actor, Admin, names};
 use crate::clock::Timestamp;
 use crate::keys::record::{KeyRecord, KeyStatus};
-use crate::keys::{KeyId, Scopes};
+use crate::keys::{KeyId, Preset, Scopes};
 use crate::registry::{Created, KeyPatch, NewKey, RegistryError};
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
@@ -77,7 +77,8 @@ impl Admin {
                 at => self.expiry(request.expires_in, at.flatten())?.map(Some),
             },
             is_active: request.is_active,
-            scopes: request.scopes.as_deref().map(scopes).transpose()?,
+            scopes: rights(request.scopes.as_deref(), request.preset.as_deref())?,
+            libraries: request.libraries,
         };
         let record = self.registry.edit_key(key_id(id)?, patch)?;
         self.log("changed", &record, peer);
@@ -106,7 +107,8 @@ impl Admin {
             account: self.account_for_key(&request.user_id)?,
             expires_at: self.expiry(request.expires_in, request.expires_at)?,
             is_active: request.is_active.unwrap_or(true),
-            scopes: scopes(&request.scopes)?,
+            scopes: rights(request.scopes.as_deref(), request.preset.as_deref())?.unwrap_or(Scopes::FULL),
+            libraries: request.libraries,
             name: request.name,
             created_by: peer.created_by(),
         })
@@ -147,8 +149,19 @@ fn key_id(text: &str) -> Result<KeyId, AdminError> {
     text.parse().map_err(|_| AdminError::NotFound(format!("there is no key {text:?}: a key's id has ten characters")))
 }
 
-fn scopes(names: &[String]) -> Result<Scopes, AdminError> {
-    Scopes::parse(names).map_err(|error| AdminError::Invalid(error.to_string()))
+/// The scopes that are asked for by their names, by a preset, or by both; `None`: nothing is said.
+fn rights(names: Option<&[String]>, preset: Option<&str>) -> Result<Option<Scopes>, AdminError> {
+    let invalid = |error: &dyn std::error::Error| AdminError::Invalid(error.to_string());
+    let by_name = names.map(Scopes::parse).transpose().map_err(|error| invalid(&error))?;
+    let by_preset = preset.map(str::parse::<Preset>).transpose().map_err(|error| invalid(&error))?.map(Preset::scopes);
+    let Some(all) = by_name.into_iter().chain(by_preset).reduce(Scopes::or) else { return Ok(None) };
+    if all.is_empty() {
+        let known = Scopes::ALL.listed();
+        return Err(AdminError::Invalid(format!(
+            "a key without a scope can do nothing: leave scopes out for preset full, or name some of {known}"
+        )));
+    }
+    Ok(Some(all))
 }
 
 fn parse_expiry(text: &str, now: Timestamp) -> Result<Timestamp, AdminError> {
@@ -185,6 +198,8 @@ fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, now: Timestamp
         last_used_at: None,
         is_active: record.is_active && record.revoked_at.is_none(),
         scopes: record.scopes.names(),
+        preset: Preset::of(record.scopes).map(|preset| preset.name().to_owned()),
+        libraries: record.libraries.clone(),
         permissions: None,
         created_at: iso(record.created_at),
         updated_at: iso(record.updated_at),

@@ -130,7 +130,8 @@ fn describe(config: &Config, standins: &[StandIn], app: &App) -> Result<Descript
             account: account.id,
             expires_at: None,
             is_active: true,
-            scopes: Scopes::NONE,
+            scopes: Scopes::FULL,
+            libraries: None,
             created_by: "demo".to_owned(),
         };
         let key = registry.create_key(new).map_err(failed)?.key;

@@ -13,7 +13,7 @@ use crate::cli::output::{Format, Output};
 use crate::cli::time::{Expiry, day, parse_expiry, parse_span};
 use crate::cli::{Global, ask, bulk};
 use crate::clock::{Clock, SystemClock};
-use crate::keys::Scope;
+use crate::keys::{Preset, Scope};
 use crate::secret::Secret;
 
 /// `keygate keys …`. A KEY is named by its id, by its name if only one key has it, or by the last four characters of its id.
@@ -32,7 +32,7 @@ pub enum KeysCommand {
         /// Id, name, or the last four of the id
         key: String,
     },
-    /// Change name, account, expiry or scopes
+    /// Change name, account, expiry, rights or libraries
     Edit(EditArgs),
     /// Refuse a key until it is enabled again
     Disable {
@@ -76,9 +76,15 @@ pub struct CreateArgs {
     /// Make it disabled
     #[arg(long)]
     pub disabled: bool,
-    /// What it may do beyond what every key may: admin opens the routes that mint or reveal credentials or rule the server. Repeatable
-    #[arg(long = "scope", value_name = "SCOPE")]
+    /// What it may do [default: full]: full, read-only, stream-only, progress-sync, dashboard, upload or admin
+    #[arg(long, value_name = "PRESET")]
+    pub preset: Option<Preset>,
+    /// The same piece by piece, beside the preset or instead of one: browse, status, stream, … (see README). Repeatable
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     pub scopes: Vec<Scope>,
+    /// Confine it to a library where a route names one: its id at the media server, or its name. Repeatable
+    #[arg(long = "library", value_name = "LIBRARY")]
+    pub libraries: Vec<String>,
     /// Make so many keys NAME-1, NAME-2, … at once
     #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BULK)))]
     pub count: Option<u32>,
@@ -89,7 +95,7 @@ pub struct CreateArgs {
 
 /// `keygate keys edit`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "scopes", "no_scopes"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "preset", "scopes", "libraries", "all_libraries"]))]
 pub struct EditArgs {
     /// Id, name, or the last four of the id
     pub key: String,
@@ -102,12 +108,18 @@ pub struct EditArgs {
     /// New expiry, as for create
     #[arg(long, value_name = "WHEN")]
     pub expires: Option<String>,
-    /// The scopes that it has from now on, in place of those that it had. Repeatable
-    #[arg(long = "scope", value_name = "SCOPE")]
+    /// What it may do from now on, in place of what it might before, as for create
+    #[arg(long, value_name = "PRESET")]
+    pub preset: Option<Preset>,
+    /// The same piece by piece, beside the preset or instead of one. Repeatable
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     pub scopes: Vec<Scope>,
-    /// Take all its scopes away
-    #[arg(long, conflicts_with = "scopes")]
-    pub no_scopes: bool,
+    /// The libraries that it is confined to from now on, as for create. Repeatable
+    #[arg(long = "library", value_name = "LIBRARY")]
+    pub libraries: Vec<String>,
+    /// Confine it to no libraries any more
+    #[arg(long, conflicts_with = "libraries")]
+    pub all_libraries: bool,
 }
 
 /// `keygate keys …`.
@@ -132,6 +144,8 @@ async fn create(args: &CreateArgs, global: &Global, output: &mut Output) -> Resu
         is_active: Some(!args.disabled),
         count: args.count,
         scopes: names(&args.scopes),
+        preset: args.preset.map(|preset| preset.name().to_owned()),
+        libraries: some(&args.libraries),
         ..NewKeyRequest::default()
     };
     if let Some(file) = &args.out {
@@ -148,20 +162,24 @@ async fn list(revoked: bool, global: &Global, output: &mut Output) -> Result<(),
         return output.json(&list);
     }
     let rows: Vec<Vec<String>> = list.api_keys.iter().map(row).collect();
-    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "SCOPES"], &rows)
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS"], &rows)
 }
 
 fn row(key: &KeyView) -> Vec<String> {
-    vec![key.id.clone(), key.name.clone(), key.account.clone(), expires(key), key.status.clone(), scopes(key)]
+    vec![key.id.clone(), key.name.clone(), key.account.clone(), expires(key), key.status.clone(), rights(key)]
 }
 
-/// `-` for none, so that a line has as many words as columns.
-fn scopes(key: &KeyView) -> String {
-    if key.scopes.is_empty() { "-".to_owned() } else { key.scopes.join(",") }
+/// The preset, or the scopes one by one; one word in any case, so that a line has as many words as columns.
+fn rights(key: &KeyView) -> String {
+    key.preset.clone().unwrap_or_else(|| key.scopes.join(","))
 }
 
-fn names(scopes: &[Scope]) -> Vec<String> {
-    scopes.iter().map(|scope| scope.name().to_owned()).collect()
+fn names(scopes: &[Scope]) -> Option<Vec<String>> {
+    (!scopes.is_empty()).then(|| scopes.iter().map(|scope| scope.name().to_owned()).collect())
+}
+
+fn some(libraries: &[String]) -> Option<Vec<String>> {
+    (!libraries.is_empty()).then(|| libraries.to_vec())
 }
 
 fn expires(key: &KeyView) -> String {
@@ -173,13 +191,15 @@ async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Fai
     if output.format() == Format::Json {
         return output.json(&OneKey { api_key: key });
     }
-    let scopes = scopes(&key);
+    let (scopes, libraries) = (key.scopes.join(", "), key.libraries.as_ref().map(|libraries| libraries.join(", ")));
     let lines = [
         ("id", Some(key.id)),
         ("name", Some(key.name)),
         ("account", Some(key.account)),
         ("status", Some(key.status)),
+        ("preset", Some(key.preset.unwrap_or_else(|| "none".to_owned()))),
         ("scopes", Some(scopes)),
+        ("libraries", libraries),
         ("expires", Some(key.expires_at.unwrap_or_else(|| "never".to_owned()))),
         ("created", Some(format!("{} by {}", key.created_at, key.created_by))),
         ("changed", Some(key.updated_at)),
@@ -195,7 +215,9 @@ async fn edit(args: &EditArgs, global: &Global, output: &mut Output) -> Result<(
         name: args.name.clone(),
         user_id: args.account.clone(),
         expires_at: args.expires.as_deref().map(expiry).transpose()?.map(Expiry::to_wire),
-        scopes: (args.no_scopes || !args.scopes.is_empty()).then(|| names(&args.scopes)),
+        scopes: names(&args.scopes),
+        preset: args.preset.map(|preset| preset.name().to_owned()),
+        libraries: some(&args.libraries).map(Some).or_else(|| args.all_libraries.then_some(None)),
         ..PatchKeyRequest::default()
     };
     patch(&args.key, "changed", &request, global, output).await
@@ -267,7 +289,7 @@ fn show_secret(made: &OneKey, output: &mut Output) -> Result<(), Failure> {
     if output.is_quiet() || output.format() == Format::Plain {
         return output.line(secret);
     }
-    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "SCOPES"], &[row(key)])?;
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS"], &[row(key)])?;
     output.line("")?;
     output.line(secret)?;
     output.note("This is the only time that the key is shown: store it now.");

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use crate::forward::body::GatewayBody;
 use crate::gateway::Gateway;
 use crate::handouts::{Handouts, Holder, Learning};
-use crate::keys::Ticket;
 use crate::keys::index::Verified;
+use crate::keys::{Scopes, Ticket};
 use crate::policy::{Admission, Proof};
 use crate::target::Path;
 use crate::upstream::client::Upstream;
@@ -26,6 +26,8 @@ pub(super) struct Asked<'a> {
     /// Without carriers.
     pub(super) query: Option<&'a str>,
     pub(super) class: RouteClass,
+    /// What a key must have for it.
+    pub(super) needs: Scopes,
     /// A WebSocket handshake.
     pub(super) websocket: bool,
 }

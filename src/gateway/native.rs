@@ -28,7 +28,7 @@ use crate::gateway::pipeline::{Notes, Route, Visit};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Site;
 use crate::gateway::shares::Cookies;
-use crate::keys::KeyDigest;
+use crate::keys::{KeyDigest, Scopes};
 use crate::policy::{self, Admission, Owned};
 use crate::secret::Secret;
 use crate::target::Path;
@@ -139,7 +139,7 @@ impl Visit<'_> {
         Found::leave_native(&mut head.headers);
         let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         let admission = Admission::Native(pass);
-        let asked = Asked { upstream: &site.upstream, method: &head.method, path, query: None, class, websocket };
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path, query: None, class, needs: Scopes::NONE, websocket };
         let handing = handed::handling(self.worker.gateway(), asked, &admission, &mut head.headers);
         let wanted = Wanted { uri, path, query: uri.query().map(Into::into), websocket: on_client.is_some() };
         let admitted = Admitted { admission: &admission, session: None, upstream: &site.upstream };
@@ -162,7 +162,8 @@ impl Visit<'_> {
     /// What a request has of the server's own, where it needs something.
     async fn owned(&self, errand: &Errand<'_>, class: RouteClass, carrier: Option<Carrier>) -> Result<Owned, Refusal> {
         let Errand { site, path, websocket, .. } = *errand;
-        let asked = Asked { upstream: &site.upstream, method: &errand.head.method, path, query: None, class, websocket };
+        let asked =
+            Asked { upstream: &site.upstream, method: &errand.head.method, path, query: None, class, needs: Scopes::NONE, websocket };
         match carrier {
             Some(carrier) => self.check(errand, carrier).await.map(|()| Owned::Checked),
             None if handed::is_of_person(self.worker.gateway(), asked) => Ok(Owned::HandedOut),

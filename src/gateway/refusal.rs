@@ -1,5 +1,7 @@
 //! Every way in which a request ends without the upstream's answer: which status, what the client may read, what the log says.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use crate::carrier::{Carrier, CarrierError};
@@ -7,9 +9,9 @@ use crate::forward::rewrite::TooLong;
 use crate::forward::socketio::query::Wrong;
 use crate::forward::websocket::Closing;
 use crate::gateway::inspect::Refused;
-use crate::keys::{MalformedKey, Scope};
+use crate::keys::{MalformedKey, Preset, Scopes};
 use crate::lifeline::Cause;
-use crate::policy::Denied;
+use crate::policy::{self, Denied};
 use crate::scrub::Leak;
 use crate::upstream::client::ConnectError;
 use crate::upstream::session::SessionError;
@@ -134,7 +136,7 @@ pub enum Refusal {
 pub struct Public {
     /// Status.
     pub status: StatusCode,
-    /// The whole body.
+    /// The whole body, unless [`Refusal::body`] says more.
     pub body: &'static str,
 }
 
@@ -163,8 +165,11 @@ impl Refusal {
             Self::Guessing { .. } => {
                 public!(TOO_MANY_REQUESTS, "too_many_failures", "Too many failures from this address; try again later.")
             }
-            Self::Denied(Denied::MissingScope(Scope::Admin), _) => {
-                public!(FORBIDDEN, "missing_scope", "This needs an API key with the scope admin.")
+            Self::Denied(Denied::MissingScope { .. }, _) => {
+                public!(FORBIDDEN, "missing_scope", "This needs an API key with other scopes.")
+            }
+            Self::Denied(Denied::OtherLibrary, _) => {
+                public!(FORBIDDEN, "other_library", "This API key is confined to some libraries, and this is not about one of them.")
             }
             Self::NoKey
             | Self::ForeignCredential(_)
@@ -212,10 +217,21 @@ impl Refusal {
         }
     }
 
-    /// The scope that the key would need.
-    pub const fn missing_scope(&self) -> Option<Scope> {
+    /// The whole body: who lacks a scope reads which, and what its own key has.
+    pub fn body(&self) -> Cow<'static, str> {
+        let Self::Denied(Denied::MissingScope { missing, has }, _) = self else { return Cow::Borrowed(self.public().body) };
+        let (scope, rights) = (missing.listed(), policy::described(*has));
+        let preset = Preset::of(*has).map_or_else(|| "null".to_owned(), |preset| format!("\"{preset}\""));
+        Cow::Owned(format!(
+            "{{\"error\":\"missing_scope\",\"message\":\"This needs the scope {scope}, which this API key does not have ({rights}).\",\
+             \"scope\":\"{scope}\",\"preset\":{preset}}}\n"
+        ))
+    }
+
+    /// The scopes that the key would need beside what it has.
+    pub const fn missing_scopes(&self) -> Option<Scopes> {
         match self {
-            Self::Denied(Denied::MissingScope(scope), _) => Some(*scope),
+            Self::Denied(Denied::MissingScope { missing, .. }, _) => Some(*missing),
             _ => None,
         }
     }
@@ -244,7 +260,8 @@ impl Refusal {
             Self::FormTooLarge => "form-too-large",
             Self::BadForm => "malformed-form",
             Self::Guessing { .. } => "too-many-failures",
-            Self::Denied(Denied::MissingScope(_), _) => "missing-scope",
+            Self::Denied(Denied::MissingScope { .. }, _) => "missing-scope",
+            Self::Denied(Denied::OtherLibrary, _) => "other-library",
             Self::Session(SessionError::Broken(_)) => "account-broken",
             Self::Session(SessionError::Waiting { .. }) => "account-waiting",
             Self::Session(SessionError::Unreachable(_)) => "upstream-unreachable",

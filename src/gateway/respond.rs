@@ -1,5 +1,7 @@
 //! The only place that builds keygate's own answers.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -9,7 +11,7 @@ use http_body::Body;
 
 use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
-use crate::keys::Scope;
+use crate::keys::Scopes;
 use crate::upstream::dialect::OwnAnswer;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -19,7 +21,10 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// The answer to a refused request. All refusals of a credential are alike, byte for byte.
 pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
     let public = refusal.public();
-    let mut response = json(public.status, public.body);
+    let mut response = match refusal.body() {
+        Cow::Borrowed(body) => json(public.status, body),
+        Cow::Owned(body) => json_of(public.status, GatewayBody::own(body.into())),
+    };
     let headers = response.headers_mut();
     // Without it a browser's script cannot tell a bad key from a broken line. It holds nothing of anybody's, and `*` never goes with
     // cookies.
@@ -33,8 +38,8 @@ pub fn refusal(refusal: &Refusal) -> Response<GatewayBody> {
         }
         _ => {}
     }
-    if let Some(scope) = refusal.missing_scope() {
-        headers.insert(WWW_AUTHENTICATE, insufficient_scope(scope));
+    if let Some(challenge) = refusal.missing_scopes().and_then(insufficient_scope) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(seconds) = refusal.retry_after_secs() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -56,10 +61,9 @@ pub fn without_body(mut response: Response<GatewayBody>) -> Response<GatewayBody
 }
 
 /// RFC 6750, section 3.1.
-const fn insufficient_scope(scope: Scope) -> HeaderValue {
-    match scope {
-        Scope::Admin => HeaderValue::from_static(r#"Bearer realm="keygate", error="insufficient_scope", scope="admin""#),
-    }
+fn insufficient_scope(missing: Scopes) -> Option<HeaderValue> {
+    let scopes = missing.names().join(" ");
+    HeaderValue::try_from(format!(r#"Bearer realm="keygate", error="insufficient_scope", scope="{scopes}""#)).ok()
 }
 
 /// What keygate answers in the upstream's place.
@@ -106,7 +110,11 @@ fn empty(status: StatusCode) -> Response<GatewayBody> {
 }
 
 fn json(status: StatusCode, text: &'static str) -> Response<GatewayBody> {
-    let mut response = Response::new(GatewayBody::fixed(text));
+    json_of(status, GatewayBody::fixed(text))
+}
+
+fn json_of(status: StatusCode, text: GatewayBody) -> Response<GatewayBody> {
+    let mut response = Response::new(text);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);

@@ -23,7 +23,7 @@ use crate::gateway::pipeline::{Notes, Route};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Site;
 use crate::keys::index::Verified;
-use crate::keys::{ApiKey, Scope};
+use crate::keys::{ApiKey, Scope, Scopes};
 use crate::policy::{self, Admission, Permit, Proof};
 use crate::secret::Secret;
 use crate::target::Path;
@@ -143,7 +143,7 @@ impl Porter {
     fn admit(&self, verified: Option<Verified>, proof: Proof) -> Option<Permit> {
         let (gateway, verified) = (self.worker.gateway(), verified?);
         let account = gateway.sessions.account(verified.account());
-        let wanted = policy::Wanted { upstream: &self.site.upstream.name, class: RouteClass::Socket, now: gateway.clock.now() };
+        let wanted = policy::Wanted { upstream: &self.site.upstream.name, needs: Scopes::of(Scope::Events), now: gateway.clock.now() };
         policy::admit(verified, proof, account, wanted, &self.worker.lifelines).ok()
     }
 

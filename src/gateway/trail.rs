@@ -94,7 +94,7 @@ impl Trail {
         self.status = Some(refusal.public().status);
         self.carrier = self.carrier.or_else(|| refusal.carrier().map(Carrier::as_str));
         self.refusal = Some((refusal.kind(), refusal.to_string()));
-        self.bytes_out = if self.method == Method::HEAD { 0 } else { refusal.public().body.len() as u64 };
+        self.bytes_out = if self.method == Method::HEAD { 0 } else { refusal.body().len() as u64 };
         self.complete = true;
     }
 

@@ -51,9 +51,13 @@ impl Verified {
     pub fn is_active(&self) -> bool {
         self.shard.entry(self.position).is_active()
     }
-    /// What it may do beyond what every key may.
+    /// What it may do.
     pub fn scopes(&self) -> Scopes {
         self.shard.entry(self.position).scopes()
+    }
+    /// The upstream's ids of the libraries that it is confined to; `None`: not confined.
+    pub fn libraries(&self) -> Option<impl Iterator<Item = &str>> {
+        self.shard.libraries(self.position)
     }
     /// Its name.
     pub fn name(&self) -> &str {
@@ -190,7 +194,8 @@ mod tests {
             account: AccountId(7),
             expires_at: Timestamp::NEVER,
             is_active: true,
-            scopes: Scopes::NONE,
+            scopes: Scopes::FULL,
+            libraries: None,
             name: name.to_owned(),
         }
     }
@@ -204,7 +209,8 @@ mod tests {
             previous: None,
             expires_at: None,
             is_active,
-            scopes: Scopes::NONE,
+            scopes: Scopes::FULL,
+            libraries: None,
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),

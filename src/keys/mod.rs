@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod index;
 pub mod key;
+pub mod preset;
 pub mod record;
 pub mod scope;
 mod shard;
 pub mod ticket;
 
 pub use key::{ApiKey, KeyDigest, KeyHasher, KeyId, MalformedKey};
-pub use scope::{Scope, Scopes};
+pub use preset::{Preset, UnknownPreset};
+pub use scope::{Scope, Scopes, UnknownScope};
 pub use ticket::Ticket;

@@ -23,8 +23,11 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// `false`: refused until it is enabled again.
     pub is_active: bool,
-    /// What it may do beyond what every key may.
+    /// What it may do.
     pub scopes: Scopes,
+    /// The upstream's ids of the libraries that it is confined to where a route names one; `None`: not confined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libraries: Option<Vec<String>>,
     /// When and by whom it was made.
     pub created_at: Timestamp,
     /// "cli", "cli uid 1000", …
@@ -57,8 +60,10 @@ pub struct IndexEntry {
     pub expires_at: Timestamp,
     /// Whether the key is active.
     pub is_active: bool,
-    /// What the key may do beyond what every key may.
+    /// What the key may do.
     pub scopes: Scopes,
+    /// The libraries that it is confined to, as in [`KeyRecord`].
+    pub libraries: Option<Vec<String>>,
     /// The key's name, for the access log.
     pub name: String,
 }
@@ -77,6 +82,7 @@ impl KeyRecord {
             expires_at,
             is_active: self.is_active,
             scopes: self.scopes,
+            libraries: self.libraries.clone(),
             name: self.name.clone(),
         };
         let mut entries = vec![entry(&self.digest, expires_at)];

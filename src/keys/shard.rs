@@ -8,18 +8,24 @@ use crate::keys::record::IndexEntry;
 use crate::keys::{KeyDigest, KeyId, Scopes};
 use crate::upstream::AccountId;
 
-/// The id takes the lower 50 bits of a word; the active flag, the name's length (8 bits) and the scopes (5) take the rest.
+/// The id takes the lower 50 bits of a word; the active flag, the name's length (8 bits) and whether libraries follow the name take the rest.
 const ACTIVE: u64 = 1 << 50;
 const NAME_LEN_SHIFT: u32 = 51;
 const NAME_LEN_MAX: usize = 0xff;
-const SCOPES_SHIFT: u32 = NAME_LEN_SHIFT + 8;
-const _: () = assert!(SCOPES_SHIFT + Scopes::WIDTH <= u64::BITS);
+const HAS_LIBRARIES: u64 = 1 << (NAME_LEN_SHIFT + 8);
+/// Milliseconds take the lower 48 bits of the other word, until the year 10889, and the scopes the rest. All ones: never.
+const TIME_BITS: u32 = 48;
+const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
+/// Stands after each library. No id has it either.
+const SEPARATOR: &str = "\n";
+/// Ends the libraries of an entry. No id has it.
+const END: char = '\0';
 
 /// What is kept of one secret: 56 bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     digest: [u8; 32],
-    expires_at: i64,
+    expiry_and_scopes: u64,
     id_and_flags: u64,
     account: u32,
     name_start: u32,
@@ -39,7 +45,10 @@ impl Entry {
     }
 
     pub(crate) const fn expires_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.expires_at)
+        match self.expiry_and_scopes & TIME_MAX {
+            TIME_MAX => Timestamp::NEVER,
+            millis => Timestamp::from_millis(millis.cast_signed()),
+        }
     }
 
     pub(crate) const fn is_active(&self) -> bool {
@@ -47,7 +56,7 @@ impl Entry {
     }
 
     pub(crate) const fn scopes(&self) -> Scopes {
-        Scopes::from_word(self.id_and_flags >> SCOPES_SHIFT)
+        Scopes::from_word(self.expiry_and_scopes >> TIME_BITS)
     }
 
     const fn name_len(&self) -> usize {
@@ -90,6 +99,21 @@ impl Shard {
         self.names.get(start..start + entry.name_len()).unwrap_or_default()
     }
 
+    /// The ids of the libraries that an entry at such a position is confined to, if it is.
+    pub(crate) fn libraries(&self, position: u32) -> Option<impl Iterator<Item = &str>> {
+        let entry = self.entry(position);
+        Some(self.libraries_of(entry)?.split_terminator(SEPARATOR))
+    }
+
+    /// The same as text.
+    fn libraries_of(&self, entry: &Entry) -> Option<&str> {
+        if entry.id_and_flags & HAS_LIBRARIES == 0 {
+            return None;
+        }
+        let text = self.names.get(entry.name_start as usize + entry.name_len()..).unwrap_or_default();
+        Some(text.split_once(END).map_or("", |(libraries, _)| libraries))
+    }
+
     /// A copy without some secrets and with others; an added one takes the place of an equal digest.
     pub(crate) fn changed(&self, removed: &[KeyDigest], added: &[IndexEntry]) -> Self {
         let mut out: Vec<u32> =
@@ -98,7 +122,7 @@ impl Shard {
         let mut builder = ShardBuilder::with_capacity(self.entries.len() + added.len());
         for (position, entry) in (0_u32..).zip(&self.entries) {
             if out.binary_search(&position).is_err() {
-                builder.push_parts(*entry, self.name_of(entry));
+                builder.push_parts(*entry, self.name_of(entry), self.libraries_of(entry));
             }
         }
         added.iter().for_each(|entry| builder.push(entry));
@@ -124,20 +148,26 @@ impl ShardBuilder {
     pub(crate) fn push(&mut self, entry: &IndexEntry) {
         let bare = Entry {
             digest: *entry.digest.as_bytes(),
-            expires_at: entry.expires_at.as_millis(),
-            id_and_flags: entry.id.as_u64() | if entry.is_active { ACTIVE } else { 0 } | u64::from(entry.scopes.bits()) << SCOPES_SHIFT,
+            expiry_and_scopes: packed(entry.expires_at) | u64::from(entry.scopes.bits()) << TIME_BITS,
+            id_and_flags: entry.id.as_u64() | if entry.is_active { ACTIVE } else { 0 },
             account: entry.account.0,
             name_start: 0,
         };
-        self.push_parts(bare, &entry.name);
+        let libraries = entry.libraries.as_ref().map(|libraries| libraries.iter().fold(String::new(), |text, id| text + id + SEPARATOR));
+        self.push_parts(bare, &entry.name, libraries.as_deref());
     }
 
-    fn push_parts(&mut self, mut entry: Entry, name: &str) {
+    fn push_parts(&mut self, mut entry: Entry, name: &str, libraries: Option<&str>) {
         let name = shortened(name);
-        entry.id_and_flags &= !((NAME_LEN_MAX as u64) << NAME_LEN_SHIFT);
+        entry.id_and_flags &= !((NAME_LEN_MAX as u64) << NAME_LEN_SHIFT | HAS_LIBRARIES);
         entry.id_and_flags |= (name.len() as u64) << NAME_LEN_SHIFT;
         entry.name_start = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push_str(name);
+        if let Some(libraries) = libraries {
+            entry.id_and_flags |= HAS_LIBRARIES;
+            self.names.push_str(libraries);
+            self.names.push(END);
+        }
         self.entries.push(entry);
     }
 
@@ -156,6 +186,11 @@ impl ShardBuilder {
         }
         Shard { entries, names: self.names.into_boxed_str(), table }
     }
+}
+
+/// What is before 1970 is over like it.
+fn packed(time: Timestamp) -> u64 {
+    if time == Timestamp::NEVER { TIME_MAX } else { time.as_millis().max(0).cast_unsigned().min(TIME_MAX - 1) }
 }
 
 /// No name that the registry made is longer; one in a store that was altered must not upset the flags.
@@ -189,6 +224,7 @@ mod tests {
             expires_at: Timestamp::from_millis(5),
             is_active: false,
             scopes: Scopes::NONE,
+            libraries: None,
             name: name.clone(),
         };
         let shard = Shard::default().changed(&[], &[entry]);
@@ -208,16 +244,40 @@ mod tests {
             expires_at: Timestamp::NEVER,
             is_active: true,
             scopes,
+            libraries: (number == 2).then(|| vec!["lib-1".to_owned(), "ff".to_owned()]),
             name: "é".repeat(usize::from(number)),
         };
-        let admin = Scopes::from_iter([Scope::Admin]);
-        let first = Shard::default().changed(&[], &[entry(1, Scopes::NONE), entry(2, admin), entry(100, admin)]);
-        let shard = first.changed(&[KeyDigest::from_bytes([1; 32])], &[entry(3, Scopes::NONE)]);
-        for (number, scopes) in [(2, admin), (3, Scopes::NONE), (100, admin)] {
+        let admin = Scopes::of(Scope::Admin);
+        let first = Shard::default().changed(&[], &[entry(1, Scopes::ALL), entry(2, admin), entry(100, admin)]);
+        let shard = first.changed(&[KeyDigest::from_bytes([1; 32])], &[entry(3, Scopes::FULL)]);
+        for (number, scopes) in [(2, admin), (3, Scopes::FULL), (100, admin)] {
             let position = shard.find(&KeyDigest::from_bytes([number; 32])).expect("known");
             assert_eq!(shard.entry(position).scopes(), scopes, "{number}");
             assert_eq!(shard.name(position), "é".repeat(usize::from(number)));
             assert!(shard.entry(position).is_active());
+            assert_eq!(shard.entry(position).expires_at(), Timestamp::NEVER);
+            let libraries = shard.libraries(position).map(|ids| ids.map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(libraries, (number == 2).then(|| vec!["lib-1".to_owned(), "ff".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn an_expiry_shares_its_word_with_the_scopes_and_loses_nothing() {
+        let entry = |expires_at, libraries| IndexEntry {
+            digest: KeyDigest::from_bytes([1; 32]),
+            id: KeyId::from_u64(1),
+            account: AccountId(1),
+            expires_at,
+            is_active: true,
+            scopes: Scopes::ALL,
+            libraries,
+            name: String::new(),
+        };
+        for (given, kept) in [(0, 0), (-5, 0), (1, 1), (253_402_300_799_999, 253_402_300_799_999), (i64::MAX - 1, (1 << 48) - 2)] {
+            let shard = Shard::default().changed(&[], &[entry(Timestamp::from_millis(given), Some(Vec::new()))]);
+            assert_eq!(shard.entry(0).expires_at(), Timestamp::from_millis(kept));
+            assert_eq!(shard.entry(0).scopes(), Scopes::ALL);
+            assert_eq!(shard.libraries(0).map(Iterator::count), Some(0), "confined to nothing is not the same as not confined");
         }
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use crate::carrier::Carrier;
 use crate::clock::Timestamp;
-use crate::keys::Scope;
 use crate::keys::index::Verified;
-use crate::keys::{ApiKey, Ticket};
+use crate::keys::{ApiKey, Preset, Scopes, Ticket};
 use crate::lifeline::{Lifeline, Lifelines};
 use crate::store::records::AccountRecord;
 use crate::upstream::UpstreamName;
@@ -122,9 +121,17 @@ pub enum Denied {
     /// Its account is not of this upstream, or is gone: for this upstream the key is an unknown one.
     #[error("the key belongs to another upstream")]
     OtherUpstream,
-    /// It lacks the scope that the route asks for.
-    #[error("the key lacks the scope {0}")]
-    MissingScope(Scope),
+    /// It is confined to libraries, and the request is not about one of them.
+    #[error("the key is confined to other libraries")]
+    OtherLibrary,
+    /// It lacks scopes that the route asks for.
+    #[error("the key lacks the scope {} ({})", .missing.listed(), described(*.has))]
+    MissingScope {
+        /// What it would need beside what it has.
+        missing: Scopes,
+        /// What it has.
+        has: Scopes,
+    },
 }
 
 /// What a request is judged by beside its key.
@@ -132,29 +139,15 @@ pub enum Denied {
 pub struct Wanted<'a> {
     /// The upstream that it is for.
     pub upstream: &'a UpstreamName,
-    /// The class of its route.
-    pub class: RouteClass,
+    /// What its route takes.
+    pub needs: Scopes,
     /// The time.
     pub now: Timestamp,
 }
 
-/// The scope without which a key may not pass on a route, if there is one.
-pub const fn scope_for(route: RouteClass) -> Option<Scope> {
-    match route {
-        RouteClass::Restricted => Some(Scope::Admin),
-        RouteClass::Identity
-        | RouteClass::Answered(_)
-        | RouteClass::Login
-        | RouteClass::Refresh
-        | RouteClass::Logout
-        | RouteClass::Socket
-        | RouteClass::Image
-        | RouteClass::WebUi
-        | RouteClass::Share
-        | RouteClass::Capability
-        | RouteClass::Media(_)
-        | RouteClass::Keyed => None,
-    }
+/// The rights of a key in a few words: `preset dashboard`, or `scopes browse, stream`.
+pub fn described(has: Scopes) -> String {
+    Preset::of(has).map_or_else(|| format!("scopes {}", has.listed()), |preset| format!("preset {preset}"))
 }
 
 /// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of `lifelines` until it ends.
@@ -175,8 +168,10 @@ pub fn admit(
         return Err(Denied::Expired);
     }
     let account = account.filter(|account| account.upstream == *wanted.upstream).ok_or(Denied::OtherUpstream)?;
-    if let Some(scope) = scope_for(wanted.class).filter(|&scope| !verified.scopes().contains(scope)) {
-        return Err(Denied::MissingScope(scope));
+    let has = verified.scopes();
+    let missing = wanted.needs.without(has);
+    if !missing.is_empty() {
+        return Err(Denied::MissingScope { missing, has });
     }
     let lifeline = lifelines.begin(&verified);
     Ok(Permit { verified, proof, account, lifeline })

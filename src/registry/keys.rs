@@ -91,6 +91,7 @@ impl Registry {
             expires_at: new.expires_at,
             is_active: new.is_active,
             scopes: new.scopes,
+            libraries: new.libraries.clone(),
             created_at: now,
             created_by: new.created_by.clone(),
             updated_at: now,
@@ -147,7 +148,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Changes a key. The part that takes rights away (switching off, an earlier expiry, fewer scopes) holds at once, even if writing fails.
+    /// Changes a key. The part that takes rights away (switching off, an earlier expiry, fewer scopes, fewer
+    /// libraries) holds at once, even if writing fails.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -234,6 +236,7 @@ fn patched(before: &KeyRecord, patch: KeyPatch, now: Timestamp) -> KeyRecord {
         expires_at: patch.expires_at.unwrap_or(before.expires_at),
         is_active: patch.is_active.unwrap_or(before.is_active),
         scopes: patch.scopes.unwrap_or(before.scopes),
+        libraries: patch.libraries.unwrap_or_else(|| before.libraries.clone()),
         updated_at: now,
         ..before.clone()
     }
@@ -249,6 +252,15 @@ fn restricted(before: &KeyRecord, after: &KeyRecord) -> KeyRecord {
         is_active: before.is_active && after.is_active,
         expires_at: earlier,
         scopes: before.scopes.and(after.scopes),
+        libraries: in_both(before.libraries.as_deref(), after.libraries.as_deref()),
         ..before.clone()
+    }
+}
+
+/// What is in both lists, where `None` is the list of all.
+fn in_both(one: Option<&[String]>, other: Option<&[String]>) -> Option<Vec<String>> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.iter().filter(|id| other.contains(id)).cloned().collect()),
+        (one, other) => one.or(other).map(<[String]>::to_vec),
     }
 }

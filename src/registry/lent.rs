@@ -35,7 +35,7 @@ impl Drop for Lent<'_> {
 }
 
 impl Registry {
-    /// Lends a key for an account, with no scope. Does not touch the store but to find an id that nobody has.
+    /// Lends a key for an account, with every scope but `admin`. Does not touch the store but to find an id that nobody has.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -45,7 +45,8 @@ impl Registry {
             account,
             expires_at: Some(self.clock.now().plus(LIFE)),
             is_active: true,
-            scopes: Scopes::NONE,
+            scopes: Scopes::FULL,
+            libraries: None,
             created_by: name.to_owned(),
         };
         let id = self.unused_id()?;

@@ -39,8 +39,10 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
     /// Active from the start.
     pub is_active: bool,
-    /// What it may do beyond what every key may.
+    /// What it may do.
     pub scopes: Scopes,
+    /// The upstream's ids of the libraries that it is confined to; `None`: not confined.
+    pub libraries: Option<Vec<String>>,
     /// Who makes it.
     pub created_by: String,
 }
@@ -58,6 +60,8 @@ pub struct KeyPatch {
     pub is_active: Option<bool>,
     /// The scopes that it has from now on.
     pub scopes: Option<Scopes>,
+    /// The libraries that it is confined to from now on; `Some(None)`: none any more.
+    pub libraries: Option<Option<Vec<String>>>,
 }
 
 /// What may go with an account that is removed.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::keys::Scopes;
 use crate::keys::record::KeyStatus;
-use crate::keys::{Scope, Scopes};
 use crate::secret::Secret;
 use crate::store::memory::{Fault, MemoryStore};
 use crate::store::records::SessionRecord;
@@ -63,7 +63,7 @@ fn house() -> House {
 }
 
 fn admin() -> Scopes {
-    Scopes::from_iter([Scope::Admin])
+    Scopes::ALL
 }
 
 fn password(text: &str) -> Credential {
@@ -77,7 +77,8 @@ impl House {
             account: self.account,
             expires_at: None,
             is_active: true,
-            scopes: Scopes::NONE,
+            scopes: Scopes::FULL,
+            libraries: None,
             created_by: "cli".to_owned(),
         }
     }
@@ -199,13 +200,13 @@ fn a_scope_is_given_and_taken_away_by_an_edit_and_survives_a_rotation() {
     let second = house.registry.rotate_key(created.record.id, Duration::from_secs(60)).expect("rotated");
     assert_eq!((house.scopes(&second.key), house.scopes(&created.key)), ((admin(), admin()), (admin(), admin())));
     let set = |scopes| house.registry.edit_key(created.record.id, KeyPatch { scopes: Some(scopes), ..KeyPatch::default() });
-    assert_eq!(set(Scopes::NONE).expect("taken away").scopes, Scopes::NONE);
+    assert_eq!(set(Scopes::FULL).expect("taken away").scopes, Scopes::FULL);
     for key in [&created.key, &second.key] {
-        assert_eq!(house.scopes(key), (Scopes::NONE, Scopes::NONE), "the old secret within its overlap too");
+        assert_eq!(house.scopes(key), (Scopes::FULL, Scopes::FULL), "the old secret within its overlap too");
     }
     set(admin()).expect("given");
     assert_eq!(house.scopes(&created.key), (admin(), admin()));
-    assert_eq!(house.scopes(&house.created().key), (Scopes::NONE, Scopes::NONE), "none unless asked for");
+    assert_eq!(house.scopes(&house.created().key), (Scopes::FULL, Scopes::FULL), "none unless asked for");
 }
 
 #[test]
@@ -214,12 +215,12 @@ fn a_scope_that_was_taken_away_is_gone_though_that_could_not_be_written() {
         let house = house();
         let created = house.registry.create_key(NewKey { scopes: admin(), ..house.new_key() }).expect("created");
         house.store.fail_commit(1, fault);
-        let patch = KeyPatch { scopes: Some(Scopes::NONE), ..KeyPatch::default() };
+        let patch = KeyPatch { scopes: Some(Scopes::FULL), ..KeyPatch::default() };
         let failed = house.registry.edit_key(created.record.id, patch);
         assert!(matches!(failed, Err(RegistryError::NotDurable(_))), "{fault:?}");
-        assert_eq!(house.scopes(&created.key).0, Scopes::NONE, "{fault:?}");
+        assert_eq!(house.scopes(&created.key).0, Scopes::FULL, "{fault:?}");
         house.registry.retry_unsettled().expect("settled");
-        assert_eq!(house.scopes(&created.key), (Scopes::NONE, Scopes::NONE), "{fault:?}");
+        assert_eq!(house.scopes(&created.key), (Scopes::FULL, Scopes::FULL), "{fault:?}");
     }
 }
 
@@ -231,9 +232,9 @@ fn a_scope_that_could_not_be_written_is_not_given() {
         house.store.fail_commit(1, fault);
         let patch = KeyPatch { scopes: Some(admin()), ..KeyPatch::default() };
         assert!(matches!(house.registry.edit_key(created.record.id, patch), Err(RegistryError::Store(_))), "{fault:?}");
-        assert_eq!(house.scopes(&created.key).0, Scopes::NONE, "{fault:?}");
+        assert_eq!(house.scopes(&created.key).0, Scopes::FULL, "{fault:?}");
         house.registry.retry_unsettled().expect("settled");
-        assert_eq!(house.scopes(&created.key), (Scopes::NONE, Scopes::NONE), "{fault:?}");
+        assert_eq!(house.scopes(&created.key), (Scopes::FULL, Scopes::FULL), "{fault:?}");
     }
 }
 

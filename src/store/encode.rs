@@ -88,8 +88,11 @@ pub(super) fn decode_key(bytes: &[u8]) -> Result<KeyRecord, RecordError> {
     KEY_FORMAT.decode(bytes)
 }
 
-/// Bytes before the name in an index entry: id, account, expiry, flags, scopes; integers little-endian.
+/// Bytes before the name in an index entry: id, account, expiry, flags, scopes; integers little-endian. Between them and the name stand the
+/// libraries of a key that is confined to some: their length in four bytes, and each with a line feed after it.
 const ENTRY_HEAD: usize = 8 + 4 + 8 + 1 + 2;
+const ACTIVE: u8 = 1 << 0;
+const CONFINED: u8 = 1 << 1;
 
 /// The value of the index table; its key is the digest.
 pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
@@ -97,8 +100,13 @@ pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
     bytes.extend_from_slice(&entry.id.as_u64().to_le_bytes());
     bytes.extend_from_slice(&entry.account.0.to_le_bytes());
     bytes.extend_from_slice(&entry.expires_at.as_millis().to_le_bytes());
-    bytes.push(u8::from(entry.is_active));
+    bytes.push(if entry.is_active { ACTIVE } else { 0 } | if entry.libraries.is_some() { CONFINED } else { 0 });
     bytes.extend_from_slice(&entry.scopes.bits().to_le_bytes());
+    if let Some(libraries) = &entry.libraries {
+        let text = libraries.iter().fold(String::new(), |text, id| text + id + "\n");
+        bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
     bytes.extend_from_slice(entry.name.as_bytes());
     bytes
 }
@@ -109,19 +117,30 @@ pub(super) fn decode_entry(digest: [u8; 32], bytes: &[u8]) -> Result<IndexEntry,
     let (account, rest) = rest.split_first_chunk::<4>().ok_or(RecordError::Entry)?;
     let (expires_at, rest) = rest.split_first_chunk::<8>().ok_or(RecordError::Entry)?;
     let (&flags, rest) = rest.split_first().ok_or(RecordError::Entry)?;
-    let (scopes, name) = rest.split_first_chunk::<2>().ok_or(RecordError::Entry)?;
-    if flags > 1 {
+    let (scopes, rest) = rest.split_first_chunk::<2>().ok_or(RecordError::Entry)?;
+    if flags & !(ACTIVE | CONFINED) != 0 {
         return Err(RecordError::Entry);
     }
+    let (libraries, name) = if flags & CONFINED == 0 { (None, rest) } else { decode_libraries(rest)? };
     Ok(IndexEntry {
         digest: KeyDigest::from_bytes(digest),
         id: KeyId::from_u64(u64::from_le_bytes(*id)),
         account: AccountId(u32::from_le_bytes(*account)),
         expires_at: Timestamp::from_millis(i64::from_le_bytes(*expires_at)),
-        is_active: flags == 1,
+        is_active: flags & ACTIVE != 0,
         scopes: Scopes::from_bits(u16::from_le_bytes(*scopes)).ok_or(RecordError::Entry)?,
+        libraries,
         name: std::str::from_utf8(name).map_err(|_| RecordError::Entry)?.to_owned(),
     })
+}
+
+/// The libraries before a name, and the name.
+fn decode_libraries(bytes: &[u8]) -> Result<(Option<Vec<String>>, &[u8]), RecordError> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(RecordError::Entry)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| RecordError::Entry)?;
+    let (text, name) = rest.split_at_checked(length).ok_or(RecordError::Entry)?;
+    let text = std::str::from_utf8(text).map_err(|_| RecordError::Entry)?;
+    Ok((Some(text.split_terminator('\n').map(str::to_owned).collect()), name))
 }
 
 /// An account as it lies in the store.
@@ -371,11 +390,15 @@ mod tests {
             account: AccountId(5),
             expires_at: Timestamp::from_millis(-4),
             is_active: true,
-            scopes: Scopes::from_iter([Scope::Admin]),
+            scopes: Scopes::of(Scope::Admin),
+            libraries: Some(vec!["lib".to_owned(), "f7".to_owned()]),
             name: "Küche".to_owned(),
         };
+        for libraries in [Some(Vec::new()), None, entry.libraries.clone()] {
+            let entry = IndexEntry { libraries, ..entry.clone() };
+            assert_eq!(decode_entry([9; 32], &encode_entry(&entry)).expect("decoded"), entry);
+        }
         let mut bytes = encode_entry(&entry);
-        assert_eq!(decode_entry([9; 32], &bytes).expect("decoded"), entry);
         bytes[ENTRY_HEAD - 1] = 0x80;
         assert!(matches!(decode_entry([9; 32], &bytes), Err(RecordError::Entry)));
     }

@@ -200,20 +200,37 @@ async fn an_expiry_can_be_given_changed_and_taken_away() {
 }
 
 #[tokio::test]
-async fn scopes_are_a_list_of_names_and_a_patch_replaces_them() {
+async fn scopes_are_a_list_of_names_or_a_preset_and_a_patch_replaces_them() {
     let side = AdminSide::start();
     side.add_account("abs/alice").await;
     let (_, plain) = side.ask(Method::POST, "/api/api-keys", &json!({ "name": "tv", "userId": "alice" })).await;
-    assert_eq!(plain["apiKey"]["scopes"], json!([]), "none unless asked for");
+    let rights = |answer: &Value| (answer["apiKey"]["preset"].clone(), answer["apiKey"]["scopes"].clone());
+    assert_eq!(rights(&plain).0, json!("full"), "unless asked for more or less");
+    assert!(!plain["apiKey"]["scopes"].as_array().expect("a list").contains(&json!("admin")));
+    for (asked, preset, scopes) in [
+        (json!({ "preset": "dashboard" }), json!("dashboard"), json!(["browse", "status"])),
+        (json!({ "scopes": ["status", "browse"] }), json!("dashboard"), json!(["browse", "status"])),
+        (json!({ "scopes": ["stream"], "preset": "dashboard" }), json!(null), json!(["browse", "status", "stream"])),
+    ] {
+        let mut body = json!({ "name": "n", "userId": "alice" });
+        body.as_object_mut().expect("an object").extend(asked.as_object().expect("an object").clone());
+        let (_, made) = side.ask(Method::POST, "/api/api-keys", &body).await;
+        assert_eq!(rights(&made), (preset, scopes), "{asked}");
+    }
     let (_, made) = side.ask(Method::POST, "/api/api-keys", &json!({ "name": "boss", "userId": "alice", "scopes": ["admin"] })).await;
     assert_eq!(made["apiKey"]["scopes"], json!(["admin"]));
     let path = format!("/api/api-keys/{}", made["apiKey"]["id"].as_str().expect("an id"));
     let (_, renamed) = side.ask(Method::PATCH, &path, &json!({ "name": "chief" })).await;
     assert_eq!(renamed["apiKey"]["scopes"], json!(["admin"]), "what is absent stays");
     let (status, refused) = side.ask(Method::PATCH, &path, &json!({ "name": "x", "scopes": ["admin", "root"] })).await;
-    assert_eq!((status, refused["message"].as_str()), (400, Some("there is no scope \"root\"; there is: admin")));
-    let (_, taken) = side.ask(Method::PATCH, &path, &json!({ "scopes": [] })).await;
-    assert_eq!((&taken["apiKey"]["scopes"], &taken["apiKey"]["name"]), (&json!([]), &json!("chief")));
+    let why = refused["message"].as_str().expect("a sentence");
+    assert_eq!((status, why.starts_with("there is no scope \"root\"; there is: browse, status, ")), (400, true), "{why}");
+    let (status, refused) = side.ask(Method::PATCH, &path, &json!({ "preset": "Full" })).await;
+    let all = "there is no preset \"Full\"; there is: full, read-only, stream-only, progress-sync, dashboard, upload, admin";
+    assert_eq!((status, refused["message"].as_str()), (400, Some(all)));
+    assert_eq!(side.ask(Method::PATCH, &path, &json!({ "scopes": [] })).await.0, 400, "it could do nothing");
+    let (_, taken) = side.ask(Method::PATCH, &path, &json!({ "preset": "full" })).await;
+    assert_eq!((&taken["apiKey"]["preset"], &taken["apiKey"]["name"]), (&json!("full"), &json!("chief")));
     side.end().await;
 }
 
@@ -230,6 +247,8 @@ async fn wrong_requests_are_answered_as_audiobookshelf_does_but_with_a_reason() 
         json!({ "name": "n", "userId": account, "expiresIn": "soon" }),
         json!({ "name": "n", "userId": account, "expiresAt": "2020-01-01T00:00:00Z" }),
         json!({ "name": "n", "userId": account, "scopes": ["read"] }),
+        json!({ "name": "n", "userId": account, "scopes": [] }),
+        json!({ "name": "n", "userId": account, "preset": "readonly" }),
         json!({ "name": "n", "userId": account, "count": 3 }),
     ] {
         let (status, answer) = side.ask(Method::POST, "/api/api-keys", &body).await;

@@ -65,7 +65,7 @@ async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
     out(&keygate(&side.socket, "keys create ha -a alice --expires 90d -q").await);
     let table = out(&keygate(&side.socket, "keys list").await);
     let head: Vec<&str> = table.lines().next().expect("a header").split_whitespace().collect();
-    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "SCOPES"]);
+    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS"]);
     let json: Value = serde_json::from_str(&out(&keygate(&side.socket, "keys list -o json").await)).expect("JSON");
     assert_eq!(json, side.get("/api/api-keys").await.1);
     let id = json["apiKeys"][0]["id"].as_str().expect("an id");
@@ -78,7 +78,7 @@ async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
 }
 
 #[tokio::test]
-async fn a_scope_is_given_shown_replaced_and_taken_away() {
+async fn rights_are_given_shown_and_replaced() {
     let side = AdminSide::start();
     side.add_account("abs/alice").await;
     out(&keygate(&side.socket, "keys create boss -a alice --scope admin --scope admin -q").await);
@@ -87,20 +87,26 @@ async fn a_scope_is_given_shown_replaced_and_taken_away() {
         let shown: Value = serde_json::from_str(&out(&keygate(&side.socket, &format!("keys show {name} -o json")).await)).expect("JSON");
         shown["apiKey"]["scopes"].clone()
     };
-    assert_eq!((scopes("boss").await, scopes("tv").await), (json!(["admin"]), json!([])));
+    assert_eq!(scopes("boss").await, json!(["admin"]));
+    assert!(!scopes("tv").await.as_array().expect("a list").contains(&json!("admin")));
     let last_cells = out(&keygate(&side.socket, "keys list -o plain").await);
     let mut last_cells: Vec<&str> = last_cells.lines().map(|line| line.rsplit('\t').next().expect("a cell")).collect();
     last_cells.sort_unstable();
-    assert_eq!(last_cells, ["-", "admin"]);
+    assert_eq!(last_cells, ["admin", "full"]);
     assert!(out(&keygate(&side.socket, "keys show boss").await).lines().any(|line| line == "scopes   admin"));
-    out(&keygate(&side.socket, "keys edit tv --scope admin").await);
+    out(&keygate(&side.socket, "keys edit tv --scope browse,progress").await);
     out(&keygate(&side.socket, "keys edit tv --name telly").await);
-    assert_eq!(scopes("telly").await, json!(["admin"]), "another edit leaves them alone");
-    out(&keygate(&side.socket, "keys edit telly --no-scopes").await);
-    assert_eq!(scopes("telly").await, json!([]));
-    refused(&keygate(&side.socket, "keys edit telly --no-scopes --scope admin").await, 2);
+    assert_eq!(scopes("telly").await, json!(["browse", "progress"]), "another edit leaves them alone");
+    let shown = out(&keygate(&side.socket, "keys show telly").await);
+    assert!(shown.lines().any(|line| line == "preset   progress-sync"), "{shown}");
+    out(&keygate(&side.socket, "keys edit telly --preset stream-only --scope status").await);
+    assert_eq!(scopes("telly").await, json!(["status", "stream"]));
+    let listed = out(&keygate(&side.socket, "keys list -o plain").await);
+    assert!(listed.contains("\tstatus,stream\n"), "{listed}");
     let why = refused(&keygate(&side.socket, "keys create x -a alice --scope root").await, 2);
-    assert!(why.contains("there is no scope \"root\"; there is: admin"), "{why}");
+    assert!(why.contains("there is no scope \"root\"; there is: browse, "), "{why}");
+    let why = refused(&keygate(&side.socket, "keys create x -a alice --preset root").await, 2);
+    assert!(why.contains("there is no preset \"root\"; there is: full, read-only, "), "{why}");
 }
 
 #[tokio::test]

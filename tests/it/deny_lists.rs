@@ -10,7 +10,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use keygate::keys::{ApiKey, Scope, Scopes};
+use keygate::keys::{ApiKey, Scopes};
 use keygate::registry::KeyPatch;
 use keygate::target::Path;
 use keygate::upstream::Kind;
@@ -104,7 +104,7 @@ impl Door {
     async fn of(setup: Setup) -> Self {
         let rig = setup.start().await;
         let (plain, admin) = (rig.another_key("plain"), rig.another_key("boss"));
-        let scopes = KeyPatch { scopes: Some(Scopes::from_iter([Scope::Admin])), ..KeyPatch::default() };
+        let scopes = KeyPatch { scopes: Some(Scopes::ALL), ..KeyPatch::default() };
         rig.keep().registry.edit_key(admin.id(), scopes).unwrap();
         Self { rig, plain, admin }
     }
@@ -351,14 +351,14 @@ async fn a_scope_counts_from_the_next_request_on() {
         let mut connection = Connection::to(door.rig.address).await;
         door.try_both(&mut connection, &method, path).await;
         let set = |scopes| door.rig.keep().registry.edit_key(door.admin.id(), KeyPatch { scopes: Some(scopes), ..KeyPatch::default() });
-        set(Scopes::NONE).unwrap();
+        set(Scopes::FULL).unwrap();
         assert_missing_scope(&connection.ask(&method, path, Some(&door.admin)).await, &method, path);
         assert_eq!(
             connection.ask(&Method::GET, "/keygate-test/echo", Some(&door.admin)).await.status,
             404,
             "{kind}: other routes are open to it"
         );
-        set(Scopes::from_iter([Scope::Admin])).unwrap();
+        set(Scopes::ALL).unwrap();
         assert_eq!(connection.ask(&method, path, Some(&door.admin)).await.status, 404);
     }
 }

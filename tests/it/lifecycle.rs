@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keygate::clock::Clock;
-use keygate::keys::{ApiKey, Scope, Scopes};
+use keygate::keys::{ApiKey, Scopes};
 use keygate::registry::{KeyPatch, NewKey, Removal};
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
@@ -29,7 +29,8 @@ async fn a_key_is_good_until_the_very_moment_of_its_expiry() {
         account: rig.account.id,
         expires_at: Some(clock.now().plus(Duration::from_secs(60))),
         is_active: true,
-        scopes: Scopes::NONE,
+        scopes: Scopes::FULL,
+        libraries: None,
         created_by: "test".to_owned(),
     };
     let key = rig.keep().registry.create_key(new).expect("a key").key;
@@ -74,7 +75,7 @@ async fn a_key_that_moves_to_another_account_acts_for_its_user_from_the_next_req
     for kind in Kind::ALL {
         let rig = Rig::new(kind).await;
         let path = if kind == Kind::Audiobookshelf { "/api/users" } else { "/Devices" };
-        let admin = KeyPatch { scopes: Some(Scopes::from_iter([Scope::Admin])), ..KeyPatch::default() };
+        let admin = KeyPatch { scopes: Some(Scopes::ALL), ..KeyPatch::default() };
         rig.keep().registry.edit_key(rig.key.id(), admin).expect("let through by keygate, which leaves it to the server");
         assert_eq!(rig.get(path).await.status, 403, "{kind}: alice is no administrator");
         let credential = Credential::Password(Secret::from("root-password"));

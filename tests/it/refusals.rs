@@ -50,7 +50,8 @@ async fn bad_credentials(rig: &Rig) -> Vec<(&'static str, String)> {
             account: rig.account.id,
             expires_at,
             is_active: true,
-            scopes: Scopes::NONE,
+            scopes: Scopes::FULL,
+            libraries: None,
             created_by: "test".to_owned(),
         };
         registry.create_key(new).unwrap()

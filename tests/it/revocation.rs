@@ -54,8 +54,15 @@ impl Scene {
     fn key(&self) -> ApiKey {
         let expires_at = Some(self.now().plus(Duration::from_secs(3600)));
         let account = self.rig.account.id;
-        let new =
-            NewKey { name: "mortal".to_owned(), account, expires_at, is_active: true, scopes: Scopes::NONE, created_by: "test".to_owned() };
+        let new = NewKey {
+            name: "mortal".to_owned(),
+            account,
+            expires_at,
+            is_active: true,
+            scopes: Scopes::FULL,
+            libraries: None,
+            created_by: "test".to_owned(),
+        };
         self.rig.keep().registry.create_key(new).expect("a key").key
     }
 

@@ -9,7 +9,7 @@ use ::http::Method;
 use bytes::Bytes;
 use keygate::config::Config;
 use keygate::demo::{Canned, Options, User};
-use keygate::keys::{Scope, Scopes};
+use keygate::keys::Scopes;
 use keygate::registry::NewKey;
 use keygate::secret::Secret;
 use keygate::upstream::{Credential, Kind};
@@ -70,7 +70,8 @@ fn admin_key(rig: &Rig) -> String {
         account: account.id,
         expires_at: None,
         is_active: true,
-        scopes: Scopes::from_iter([Scope::Admin]),
+        scopes: Scopes::ALL,
+        libraries: None,
         created_by: "test".to_owned(),
     };
     rig.keep().registry.create_key(new).expect("a key").key.expose().to_owned()

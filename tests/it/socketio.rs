@@ -8,7 +8,7 @@ use crate::support::socket::Socket;
 use crate::support::wire::eventually;
 use crate::support::{ALICE_PASSWORD, Rig, Setup, make_key};
 use keygate::demo::{Options, User};
-use keygate::keys::{Scope, Scopes};
+use keygate::keys::Scopes;
 use keygate::registry::KeyPatch;
 use keygate::upstream::Kind;
 
@@ -212,7 +212,7 @@ async fn what_only_administrators_may_send_needs_a_key_with_the_scope_admin() {
     let options = Options { users: vec![User::admin("alice", ALICE_PASSWORD)], ..Options::default() };
     let rig = Setup::new(Kind::Audiobookshelf).standin(options).start().await;
     let boss = rig.another_key("boss");
-    let scopes = KeyPatch { scopes: Some(Scopes::from_iter([Scope::Admin])), ..KeyPatch::default() };
+    let scopes = KeyPatch { scopes: Some(Scopes::ALL), ..KeyPatch::default() };
     rig.keep().registry.edit_key(boss.id(), scopes).expect("a scope");
     const LISTEN: &str = r#"42["set_log_listener",0]"#;
     for (key, heard) in [(rig.secret(), "3"), (boss.expose(), r#"42["log",{"message":"a line"}]"#)] {

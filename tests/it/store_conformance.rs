@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keygate::clock::Timestamp;
 use keygate::keys::admin::{AdminScope, AdminTokenRecord};
 use keygate::keys::record::{IndexEntry, KeyRecord, PreviousSecret};
-use keygate::keys::{KeyDigest, KeyId, Scope, Scopes};
+use keygate::keys::{KeyDigest, KeyId, Scopes};
 use keygate::store::memory::MemoryStore;
 use keygate::store::records::{AccountRecord, Handed, HandoutRecord, SessionRecord};
 use keygate::store::{Change, Store};
@@ -34,7 +34,8 @@ fn key(number: u64) -> KeyRecord {
         previous: None,
         expires_at: None,
         is_active: true,
-        scopes: Scopes::from_iter([Scope::Admin]),
+        scopes: Scopes::ALL,
+        libraries: None,
         created_at: Timestamp::from_millis(1_000),
         created_by: "cli".to_owned(),
         updated_at: Timestamp::from_millis(1_000),

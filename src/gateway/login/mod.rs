@@ -18,6 +18,7 @@ use crate::forward::body::{GatewayBody, RequestBody};
 use crate::gateway::native::Errand;
 use crate::gateway::pipeline::{Notes, Visit};
 use crate::gateway::refusal::Refusal;
+use crate::keys::Scopes;
 use crate::policy::{Permit, Proof};
 use crate::upstream::Kind;
 use crate::upstream::dialect::RouteClass;
@@ -108,12 +109,12 @@ impl Visit<'_> {
         Ok(reply::logout(errand.site.upstream.kind))
     }
 
-    /// The key that was presented, admitted and noted.
+    /// The key that was presented, admitted and noted. Every key may log in: what it may do then is another matter.
     fn known(&self, presented: Presented, errand: &Errand<'_>, notes: &mut Notes) -> Result<Permit, Refusal> {
         match presented {
             Presented::Key(key, carrier) => {
                 let verified = self.find(&key).ok_or(Refusal::UnknownKey(carrier))?;
-                let permit = self.admit(verified, Proof::Key(key, carrier), errand.site, errand.class);
+                let permit = self.admit(verified, Proof::Key(key, carrier), errand.site, Scopes::NONE);
                 let permit = permit.map_err(|denied| Refusal::Denied(denied, carrier))?;
                 if let Some(trail) = notes {
                     trail.carrier = Some(permit.proof().as_str());

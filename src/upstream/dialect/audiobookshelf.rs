@@ -17,7 +17,7 @@ use crate::upstream::Kind;
 use crate::upstream::dialect::minting::Minting;
 use crate::upstream::dialect::reading::{credential, json, plain, post_json, sensitive, unavailable};
 use crate::upstream::dialect::routes::{self, Habits, Tree};
-use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Route, RouteClass, TokenState, Verdict};
+use crate::upstream::dialect::{Answer, Call, Device, Dialect, Grant, GrantError, Lifetime, Route, Routed, TokenState, Verdict};
 
 const KIND: Kind = Kind::Audiobookshelf;
 /// The server takes it off by itself.
@@ -187,8 +187,8 @@ impl Dialect for Audiobookshelf {
         if status == StatusCode::UNAUTHORIZED && path.matches(BASE_PATHS, "/api/**") { Verdict::Dead } else { Verdict::Accepted }
     }
 
-    fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {
-        ROUTES.find(method, path).unwrap_or(RouteClass::Keyed)
+    fn routed(&self, method: &Method, path: &Path<'_>) -> Routed {
+        ROUTES.find(method, path).unwrap_or(Routed::UNKNOWN)
     }
 
     fn routes(&self) -> &'static [Route] {

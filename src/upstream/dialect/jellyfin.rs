@@ -11,7 +11,7 @@ use crate::upstream::Kind;
 use crate::upstream::dialect::minting::Minting;
 use crate::upstream::dialect::reading::{credential, plain};
 use crate::upstream::dialect::{
-    Answer, Call, Device, Dialect, Grant, GrantError, Route, RouteClass, TokenState, Verdict, mediabrowser, routes,
+    Answer, Call, Device, Dialect, Grant, GrantError, Route, Routed, TokenState, Verdict, mediabrowser, routes,
 };
 
 const KIND: Kind = Kind::Jellyfin;
@@ -82,12 +82,12 @@ impl Dialect for Jellyfin {
         }
     }
 
-    fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {
-        mediabrowser::route(method, path)
+    fn routed(&self, method: &Method, path: &Path<'_>) -> Routed {
+        mediabrowser::routed(method, path)
     }
 
     fn routes(&self) -> &'static [Route] {
-        routes::mediabrowser::ROUTES
+        &routes::mediabrowser::ROUTES
     }
 
     fn base_paths(&self) -> &'static [&'static str] {

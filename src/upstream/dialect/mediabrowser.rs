@@ -15,7 +15,7 @@ use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::dialect::reading::{VERSION, json, post_json, unavailable};
 use crate::upstream::dialect::routes::{self, Habits, Tree};
-use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, RouteClass, TokenState};
+use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, Routed, TokenState};
 
 /// Emby serves everything there too; Jellyfin up to 10.11 takes them off, Jellyfin 12 no longer.
 pub(super) const BASE_PATHS: &[&str] = &["emby", "mediabrowser"];
@@ -29,7 +29,7 @@ pub(super) const LOGOUT: &str = "/Sessions/Logout";
 const ENDINGS: &[&str] = &[".json", ".xml"];
 
 static ROUTES: LazyLock<Tree> = LazyLock::new(|| {
-    Tree::new(routes::mediabrowser::ROUTES, Habits { base_paths: BASE_PATHS, endings: ENDINGS, may_have_another_base: false })
+    Tree::new(&routes::mediabrowser::ROUTES, Habits { base_paths: BASE_PATHS, endings: ENDINGS, may_have_another_base: false })
 });
 
 #[derive(Deserialize)]
@@ -106,7 +106,7 @@ pub(super) fn read_probe(kind: Kind, answer: &Answer) -> Result<TokenState, Gran
     }
 }
 
-/// The class of a request.
-pub(super) fn route(method: &Method, path: &Path<'_>) -> RouteClass {
-    ROUTES.find(method, path).unwrap_or(RouteClass::Keyed)
+/// What a request is, and what it takes.
+pub(super) fn routed(method: &Method, path: &Path<'_>) -> Routed {
+    ROUTES.find(method, path).unwrap_or(Routed::UNKNOWN)
 }

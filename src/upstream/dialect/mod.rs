@@ -28,7 +28,7 @@ use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::dialect::minting::Minting;
 
-pub use routes::{Methods, Route};
+pub use routes::{Methods, Route, Routed};
 
 pub use holdings::{Holding, holding, is_of_the_api};
 
@@ -246,10 +246,15 @@ pub trait Dialect: Send + Sync {
     /// What an answer to a forwarded request says of the session token. `upgrade`: the request was a WebSocket upgrade.
     fn verdict(&self, status: StatusCode, path: &Path<'_>, upgrade: bool) -> Verdict;
 
-    /// Which class a request belongs to. Matching is on the canonical path: base path removed, case ignored.
-    fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass;
+    /// What a request is, and what it takes. Matching is on the canonical path: base path removed, case ignored.
+    fn routed(&self, method: &Method, path: &Path<'_>) -> Routed;
 
-    /// The table that [`Dialect::route`] looks into. What is not in it is [`RouteClass::Keyed`].
+    /// The class alone.
+    fn route(&self, method: &Method, path: &Path<'_>) -> RouteClass {
+        self.routed(method, path).class
+    }
+
+    /// The table that [`Dialect::routed`] looks into. What is not in it is [`Routed::UNKNOWN`].
     fn routes(&self) -> &'static [Route];
 
     /// Base paths that the server takes off by itself; the first segment of a path is compared with them, ignoring case.

@@ -22,7 +22,8 @@ fn mortal(rig: &Rig) -> ApiKey {
         account: rig.account.id,
         expires_at,
         is_active: true,
-        scopes: Scopes::NONE,
+        scopes: Scopes::FULL,
+        libraries: None,
         created_by: "test".to_owned(),
     };
     rig.keep().registry.create_key(new).expect("a key").key

@@ -113,7 +113,8 @@ async fn a_thousand_keys_revoked_at_random_moments_are_dead_at_once_and_their_st
         account: scene.rig.account.id,
         expires_at: None,
         is_active: true,
-        scopes: Scopes::NONE,
+        scopes: Scopes::FULL,
+        libraries: None,
         created_by: "test".to_owned(),
     };
     let mut keys: Vec<ApiKey> =

@@ -189,7 +189,8 @@ pub(crate) fn make_key(keep: &Keep, name: &str, account: &AccountRecord) -> ApiK
         account: account.id,
         expires_at: None,
         is_active: true,
-        scopes: Scopes::NONE,
+        scopes: Scopes::FULL,
+        libraries: None,
         created_by: "test".to_owned(),
     };
     keep.registry.create_key(new).expect("a key").key

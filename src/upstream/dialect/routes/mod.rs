@@ -1,6 +1,7 @@
-//! Routes of the media servers as tables, and the table as a tree in which every request looks its class up.
+//! Routes of the media servers as tables, and the table as a tree in which every request looks up what it is, once.
 //!
-//! A table is a list of (methods, pattern, class), to be read by people. The most specific pattern that has the request's method counts,
+//! A line says two things that have nothing to do with each other: how a request is treated ([`RouteClass`]: whether it needs a key, who
+//! answers, how the answer is searched), and what right it takes ([`Scopes`]). A table is a list, to be read by people. The most specific pattern that has the request's method counts,
 //! wherever it stands: at each segment a name goes before a name with a gap (the longest end first), that before `{…}`, and that before `*`
 //! and `**`.
 
@@ -12,6 +13,7 @@ mod tree;
 
 use http::Method;
 
+use crate::keys::Scopes;
 use crate::upstream::dialect::RouteClass;
 
 pub(super) use tree::{Habits, Tree};
@@ -67,9 +69,57 @@ pub struct Route {
     pub pattern: &'static str,
     /// What it is to the gateway.
     pub class: RouteClass,
+    /// The scopes that a key must have for it, all of them. None: every key may.
+    pub needs: Scopes,
+}
+
+/// What a request is to the gateway, and what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// How it is treated.
+    pub class: RouteClass,
+    /// The scopes that a key must have for it.
+    pub needs: Scopes,
+}
+
+impl Routed {
+    /// What is in no table: nobody has looked at it.
+    pub const UNKNOWN: Self = Self { class: RouteClass::Keyed, needs: need::MANAGE };
 }
 
 /// A line of a table.
-const fn on(methods: Methods, pattern: &'static str, class: RouteClass) -> Route {
-    Route { methods, pattern, class }
+const fn on(methods: Methods, pattern: &'static str, class: RouteClass, needs: Scopes) -> Route {
+    Route { methods, pattern, class, needs }
+}
+
+/// A line about a route that is forwarded for a key with a scope.
+const fn keyed(methods: Methods, pattern: &'static str, needs: Scopes) -> Route {
+    on(methods, pattern, RouteClass::Keyed, needs)
+}
+
+/// A line of the deny lists.
+const fn closed(methods: Methods, pattern: &'static str) -> Route {
+    on(methods, pattern, RouteClass::Restricted, need::ADMIN)
+}
+
+/// What lines ask for.
+pub(super) mod need {
+    use crate::keys::{Scope, Scopes};
+
+    pub(in crate::upstream::dialect) const NOTHING: Scopes = Scopes::NONE;
+    pub(in crate::upstream::dialect) const BROWSE: Scopes = Scopes::of(Scope::Browse);
+    pub(in crate::upstream::dialect) const STATUS: Scopes = Scopes::of(Scope::Status);
+    pub(in crate::upstream::dialect) const STREAM: Scopes = Scopes::of(Scope::Stream);
+    pub(in crate::upstream::dialect) const DOWNLOAD: Scopes = Scopes::of(Scope::Download);
+    pub(in crate::upstream::dialect) const PROGRESS: Scopes = Scopes::of(Scope::Progress);
+    pub(in crate::upstream::dialect) const PERSONAL: Scopes = Scopes::of(Scope::Personal);
+    pub(in crate::upstream::dialect) const CONTROL: Scopes = Scopes::of(Scope::Control);
+    pub(in crate::upstream::dialect) const EVENTS: Scopes = Scopes::of(Scope::Events);
+    pub(in crate::upstream::dialect) const UPLOAD: Scopes = Scopes::of(Scope::Upload);
+    pub(in crate::upstream::dialect) const SCAN: Scopes = Scopes::of(Scope::Scan);
+    pub(in crate::upstream::dialect) const METADATA: Scopes = Scopes::of(Scope::Metadata);
+    /// `DELETE` is a method.
+    pub(in crate::upstream::dialect) const REMOVAL: Scopes = Scopes::of(Scope::Delete);
+    pub(in crate::upstream::dialect) const MANAGE: Scopes = Scopes::of(Scope::Manage);
+    pub(in crate::upstream::dialect) const ADMIN: Scopes = Scopes::of(Scope::Admin);
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::keys::Scope;
 use crate::upstream::Kind;
 use crate::upstream::dialect::{self, Media, OwnAnswer};
 
@@ -12,8 +13,12 @@ const KINDS: [Kind; 3] = [Kind::Audiobookshelf, Kind::Emby, Kind::Jellyfin];
 const METHODS: [Method; 8] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE];
 
+fn routed(kind: Kind, method: &Method, path: &str) -> Routed {
+    dialect::of(kind).routed(method, &crate::target::Path::parse(path).unwrap_or_else(|error| panic!("{path}: {error}")))
+}
+
 fn class(kind: Kind, method: &Method, path: &str) -> RouteClass {
-    dialect::of(kind).route(method, &crate::target::Path::parse(path).unwrap_or_else(|error| panic!("{path}: {error}")))
+    routed(kind, method, path).class
 }
 
 fn classes(kind: Kind, method: &str, path: &str) -> RouteClass {
@@ -41,7 +46,8 @@ fn every_line_of_every_table_is_in_force_for_all_its_methods() {
         for route in dialect::of(kind).routes() {
             for path in examples(route.pattern) {
                 for method in METHODS.iter().filter(|method| route.methods.contains(method)) {
-                    assert_eq!(class(kind, method, &path), route.class, "{kind}: {method} {path} of {}", route.pattern);
+                    let routed = routed(kind, method, &path);
+                    assert_eq!((routed.class, routed.needs), (route.class, route.needs), "{kind}: {method} {path} of {}", route.pattern);
                 }
             }
         }
@@ -97,6 +103,58 @@ fn open_classes_only_read_but_for_the_few_that_the_servers_have() {
     }
 }
 
+/// How a request is treated and what it takes are two things, but for this: what is on a deny list takes the scope `admin`, and nothing else
+/// does; and no line takes more than one scope.
+#[test]
+fn the_deny_lists_are_what_takes_admin() {
+    for kind in KINDS {
+        for route in dialect::of(kind).routes() {
+            assert_eq!(route.class == RouteClass::Restricted, route.needs.contains(Scope::Admin), "{route:?}");
+            assert!(route.needs.iter().count() <= 1, "{route:?}");
+        }
+    }
+}
+
+/// Without a key, or with any, a media server tells who it is and lets people log in; it shows pictures. All else takes a scope.
+#[test]
+fn what_every_key_may_is_little() {
+    let known = ["/api/me", "/api/authorize", "/Users/Me", "/System/Endpoint"];
+    for kind in KINDS {
+        for route in dialect::of(kind).routes().iter().filter(|route| route.needs.is_empty()) {
+            let is_for_all = !matches!(
+                route.class,
+                RouteClass::Keyed | RouteClass::Media(_) | RouteClass::Capability | RouteClass::Share | RouteClass::Socket
+            );
+            assert!(is_for_all || known.contains(&route.pattern), "{route:?}");
+        }
+        for method in ["GET", "POST", "DELETE"] {
+            let unknown = routed(kind, &method.parse().expect("a method"), "/nobody/knows/this");
+            assert_eq!(unknown, Routed { class: RouteClass::Keyed, needs: Scopes::of(Scope::Manage) });
+        }
+    }
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_takes_what_both_take() {
+    let needs = |kind, method: &str, path| routed(kind, &method.parse().expect("a method"), path).needs;
+    for (method, path, scope) in [
+        ("POST", "/Items/7/Delete.json", Scope::Delete),
+        ("DELETE", "/Items/7.xml", Scope::Delete),
+        ("GET", "/Items/7/PlaybackInfo.json", Scope::Stream),
+        ("POST", "/Library/Refresh.json", Scope::Scan),
+    ] {
+        assert_eq!(needs(Kind::Emby, method, path), Scopes::of(scope), "{method} {path}");
+    }
+    for (method, path, scopes) in [
+        ("DELETE", "/books/api/items/7", Scopes::of(Scope::Delete)),
+        ("GET", "/books/api/items/7", Scopes::of(Scope::Browse)),
+        ("GET", "/library/api/items/7", Scopes::of(Scope::Browse)),
+        ("GET", "/books/socket.io/", Scopes::of(Scope::Events)),
+    ] {
+        assert_eq!(needs(Kind::Audiobookshelf, method, path), scopes, "{method} {path}");
+    }
+}
+
 #[test]
 fn the_most_specific_line_that_has_the_method_counts() {
     let media = |what| RouteClass::Media(what);
@@ -128,7 +186,8 @@ fn the_most_specific_line_that_has_the_method_counts() {
         }
     }
     for (method, path, expected) in [
-        ("POST", "/api/libraries/1/scan", RouteClass::Restricted),
+        ("POST", "/api/libraries/1/scan", RouteClass::Keyed),
+        ("PATCH", "/api/libraries/1/scan", RouteClass::Restricted),
         ("PATCH", "/api/libraries/1/narrators/n", RouteClass::Keyed),
         ("GET", "/api/libraries/1/items", RouteClass::Keyed),
         ("GET", "/api/items/1/ffprobe/2", RouteClass::Keyed),
@@ -192,7 +251,8 @@ proptest! {
                 for path in examples(route.pattern) {
                     let spelled = respelled(&path, &choices, dialect::of(kind).base_paths());
                     let method = METHODS.iter().find(|method| route.methods.contains(method)).expect("one");
-                    prop_assert_eq!(class(kind, method, &spelled), route.class, "{} {} as {}", kind, path, spelled);
+                    let routed = routed(kind, method, &spelled);
+                    prop_assert_eq!((routed.class, routed.needs), (route.class, route.needs), "{} {} as {}", kind, path, spelled);
                 }
             }
         }

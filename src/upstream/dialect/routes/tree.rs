@@ -5,9 +5,10 @@ use std::cmp::{Ordering, Reverse};
 
 use http::Method;
 
+use crate::keys::Scopes;
 use crate::target::Path;
 use crate::upstream::dialect::RouteClass;
-use crate::upstream::dialect::routes::{Methods, Route};
+use crate::upstream::dialect::routes::{Methods, Route, Routed};
 
 /// More segments than any pattern has: what lies deeper can only be meant by a `*`.
 const DEPTH: usize = 12;
@@ -40,10 +41,10 @@ struct Node {
     gaps: Vec<(&'static str, &'static str, usize)>,
     /// What follows any segment.
     any: Option<usize>,
-    /// Classes of paths that end here.
-    here: Vec<(Methods, RouteClass)>,
-    /// Classes of paths that go on in whatever way.
-    below: Vec<(Methods, RouteClass)>,
+    /// What paths are that end here.
+    here: Vec<(Methods, Routed)>,
+    /// What paths are that go on in whatever way.
+    below: Vec<(Methods, Routed)>,
 }
 
 impl Tree {
@@ -59,7 +60,7 @@ impl Tree {
     }
 
     fn insert(&mut self, route: &Route) {
-        let rule = (route.methods, route.class);
+        let rule = (route.methods, Routed { class: route.class, needs: route.needs });
         let mut at = 0;
         for part in route.pattern.split('/').filter(|part| !part.is_empty()) {
             match part {
@@ -101,8 +102,8 @@ impl Tree {
         child
     }
 
-    /// The class of a request, if the table has one.
-    pub(in crate::upstream::dialect) fn find(&self, method: &Method, path: &Path<'_>) -> Option<RouteClass> {
+    /// What a request is, if the table knows it.
+    pub(in crate::upstream::dialect) fn find(&self, method: &Method, path: &Path<'_>) -> Option<Routed> {
         let text = folded(path.as_str());
         let mut segments = [""; DEPTH];
         let mut count = 0;
@@ -113,26 +114,27 @@ impl Tree {
         }
         let segments = segments.get_mut(..count)?;
         let methods = Methods::of(method);
-        let class = self.find_below(0, segments, methods);
-        let class = self.below_another_base(class, segments, methods).or(class);
-        self.without_ending(segments, methods).filter(|class| is_stricter(*class)).or(class)
+        let whole = self.find_below(0, segments, methods);
+        let based = self.below_another_base(whole, segments, methods);
+        let bare = self.without_ending(segments, methods);
+        joined(joined(whole, based), bare)
     }
 
-    /// The class of what stands below segments that may be a base path, if it is a stricter one. `class`: what the whole is without one.
-    fn below_another_base(&self, class: Option<RouteClass>, segments: &[&str], methods: Methods) -> Option<RouteClass> {
+    /// What stands below segments that may be a base path. `whole`: what all of it is without one.
+    fn below_another_base(&self, whole: Option<Routed>, segments: &[&str], methods: Methods) -> Option<Routed> {
         let root = self.nodes.first().filter(|_| self.habits.may_have_another_base)?;
         let (first, rest) = segments.split_first()?;
         let is_known = |segment: &&str| root.names.binary_search_by(|(name, _)| compare(name, segment)).is_ok();
-        let may_be_base = match class {
+        let may_be_base = match whole {
             None => !is_known(first),
-            Some(class) => class == RouteClass::WebUi,
+            Some(whole) => whole.class == RouteClass::WebUi,
         };
         let below = rest.get(rest.iter().position(is_known).filter(|_| may_be_base)?..)?;
-        self.find_below(0, below, methods).filter(|class| is_stricter(*class) || *class == RouteClass::Socket)
+        self.find_below(0, below, methods)
     }
 
-    /// The class of the path without its ending, if it has one that the server takes off.
-    fn without_ending(&self, segments: &mut [&str], methods: Methods) -> Option<RouteClass> {
+    /// What the path is without its ending, if it has one that the server takes off.
+    fn without_ending(&self, segments: &mut [&str], methods: Methods) -> Option<Routed> {
         let (last, front) = segments.split_last_mut()?;
         let bytes = last.len();
         let bare = self.habits.endings.iter().find_map(|ending| {
@@ -151,9 +153,9 @@ impl Tree {
     }
 
     /// No node is visited twice: each has one way to it.
-    fn find_below(&self, at: usize, segments: &[&str], methods: Methods) -> Option<RouteClass> {
+    fn find_below(&self, at: usize, segments: &[&str], methods: Methods) -> Option<Routed> {
         let node = self.nodes.get(at)?;
-        let Some((first, rest)) = segments.split_first() else { return class_of(&node.here, methods) };
+        let Some((first, rest)) = segments.split_first() else { return ruled(&node.here, methods) };
         let named = node.names.binary_search_by(|(name, _)| compare(name, first)).ok();
         let named = named.and_then(|place| self.find_below(node.names.get(place)?.1, rest, methods));
         let gaps = || {
@@ -161,17 +163,27 @@ impl Tree {
             fits.map(|gap| gap.2).find_map(|next| self.find_below(next, rest, methods))
         };
         let any = || self.find_below(node.any?, rest, methods);
-        named.or_else(gaps).or_else(any).or_else(|| class_of(&node.below, methods))
+        named.or_else(gaps).or_else(any).or_else(|| ruled(&node.below, methods))
     }
+}
+
+/// What a request is that can be read in two ways: it takes what both take, and is treated as the first, or as the second where that is
+/// stricter.
+fn joined(first: Option<Routed>, second: Option<Routed>) -> Option<Routed> {
+    let Some(second) = second else { return first };
+    let base = first.unwrap_or(Routed { class: RouteClass::Keyed, needs: Scopes::NONE });
+    let class = if is_stricter(second.class) { second.class } else { base.class };
+    Some(Routed { class, needs: base.needs.or(second.needs) })
 }
 
 /// Whether a class closes a route or hands it to keygate: what it is for one spelling it is for all. Open classes are not widened.
 const fn is_stricter(class: RouteClass) -> bool {
-    matches!(class, RouteClass::Restricted | RouteClass::Login | RouteClass::Refresh | RouteClass::Logout | RouteClass::Answered(_))
+    use RouteClass::{Answered, Login, Logout, Refresh, Restricted, Socket};
+    matches!(class, Restricted | Login | Refresh | Logout | Answered(_) | Socket)
 }
 
-fn class_of(rules: &[(Methods, RouteClass)], methods: Methods) -> Option<RouteClass> {
-    rules.iter().find(|(ruled, _)| ruled.overlaps(methods)).map(|(_, class)| *class)
+fn ruled(rules: &[(Methods, Routed)], methods: Methods) -> Option<Routed> {
+    rules.iter().find(|(ruled, _)| ruled.overlaps(methods)).map(|(_, routed)| *routed)
 }
 
 /// Orders names by length, then by letters without their case: most are told apart by their length alone.
