@@ -50,6 +50,7 @@ mod store_conformance;
 mod streaming;
 mod support;
 mod sweeping;
+mod task_pages;
 mod upkeep;
 mod uploads;
 mod upstream_tls;
