@@ -106,3 +106,36 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(own, address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_of_tls_that_speaks_something_else_is_not_taken_for_one() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let plain = Front { address, certificate: None, proxies: Vec::new() };
+        assert!(plain.connect().await.is_ok());
+        let secure = Front { certificate: Some("00".repeat(32)), ..plain };
+        let speaks = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                // The one of before says nothing, and is gone already.
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        };
+        let connected = tokio::select! {
+            connected = secure.connect() => connected,
+            () = speaks => Err("it never ends".to_owned()),
+        };
+        assert!(connected.expect_err("no handshake").contains("does not speak TLS"));
+    }
+
+    #[test]
+    fn every_address_is_also_this_machines() {
+        for (listened, own) in [("[::]:443", "[::1]:443"), ("0.0.0.0:443", "127.0.0.1:443"), ("192.0.2.1:443", "192.0.2.1:443")] {
+            assert_eq!(reachable(listened.parse().expect("an address")), own.parse().expect("an address"));
+        }
+    }
+}
