@@ -1,7 +1,5 @@
 //! The certificates, as the admin socket shows them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use schemars::JsonSchema;
@@ -144,24 +142,9 @@ fn authority_view(certificate: &CertificateDer<'static>) -> Option<AuthorityView
         subject: facts.subject,
         not_after: facts.not_after.to_string(),
         fingerprint: facts.fingerprint,
-        pem: to_pem(certificate),
+        pem: certificates::to_pem(certificate),
         limits: certificates::limits(certificate),
     })
-}
-
-/// RFC 7468: lines of 64 characters.
-fn to_pem(certificate: &[u8]) -> String {
-    let text = STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
 }
 
 impl AuthorityView {

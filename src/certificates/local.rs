@@ -1,8 +1,12 @@
-//! keygate's own authority, for homes without a public name: a key that never leaves its folder, a certificate for the devices, and
-//! from them a certificate for this machine, made again when its names change or a third of its life is left.
+//! keygate's own authority, for homes without a public name: a certificate for the devices, and from it a certificate for this machine, made
+//! again when its names change or a third of its life is left.
 //!
-//! The folder holds `ca.key` and `leaf.pem` (certificate and key in one file, so that a crash leaves no half pair), both 0600, and `ca.pem`,
-//! which may be given to everybody.
+//! The authority signs one certificate in its life, that of the issuer, and its key is never stored: what can be stolen here is the issuer's,
+//! and with that go its limits. They stand in both certificates, but some programs do not heed those of an authority that a person
+//! installed (RFC 5280, section 6.1.1, leaves it to them); those of an issuer all do.
+//!
+//! The folder holds `issuer.pem` and `leaf.pem` (each certificate and key in one file, so that a crash leaves no half pair), both 0600, and
+//! `ca.pem`, which may be given to everybody.
 
 pub(super) mod limits;
 
@@ -17,14 +21,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::certificates::local::limits::Limits;
-use crate::certificates::{CertificateError, Facts};
+use crate::certificates::{CertificateError, Facts, to_pem};
 use crate::clock::Timestamp;
 use crate::config::source::check_mode;
 use crate::config::{TlsFiles, tls};
@@ -76,7 +80,7 @@ impl Folder<'_> {
 
     /// The leaf, made new unless the one that is there still has all `names` that it can have and much of its life before it.
     pub(super) fn up_to_date(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, CertificateError> {
-        let (authority, certificate) = self.open_authority(names)?;
+        let (issuer, certificate) = self.open_issuer(names)?;
         let (names, left_out) = self.within_limits(names.to_vec())?;
         let names = &names[..];
         // A leaf that cannot be read is no loss.
@@ -87,8 +91,9 @@ impl Folder<'_> {
             return Ok(leaf);
         }
         let key = KeyPair::generate()?;
-        let made = leaf_parameters(names, now)?.signed_by(&key, &authority)?;
-        let text = Zeroizing::new(format!("{}{}", made.pem(), Zeroizing::new(key.serialize_pem()).as_str()));
+        let made = leaf_parameters(names, now)?.signed_by(&key, &issuer)?;
+        let chain = format!("{}{}", made.pem(), to_pem(&certificate));
+        let text = Zeroizing::new(format!("{chain}{}", Zeroizing::new(key.serialize_pem()).as_str()));
         self.write("leaf.pem", &text)?;
         if !left_out.is_empty() {
             tracing::info!("the new certificate is not for {}: keygate's own authority may not vouch for that", left_out.join(", "));
@@ -97,39 +102,58 @@ impl Folder<'_> {
     }
 
     /// Puts the authority out of use, so that the next leaf comes from a new one. Its certificate stays beside it, as `ca.pem.old`, so that
-    /// people can tell which one to take off their devices; its key does not.
+    /// people can tell which one to take off their devices; what signs in its name does not.
     pub(super) fn set_aside(&self) -> Result<(), CertificateError> {
         let path = self.file("ca.pem");
         fs::rename(&path, self.file("ca.pem.old")).map_err(io_error("rename", &path))
     }
 
-    /// Authority and its certificate, made when there is none: for a home and these names. A certificate without its key is not replaced:
+    /// What signs leaves, and its certificate; made when there is none, for a home and these names. An authority without it is not replaced:
     /// devices trust it.
-    fn open_authority(&self, names: &[String]) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
-        let path = self.file("ca.key");
-        let key = match (read(&path)?, self.authority()?) {
-            (Some(text), Some(certificate)) => {
-                check_mode(&path)?;
-                let text = std::str::from_utf8(&text).map_err(|_| broken(&path, "is not PEM"))?;
-                let key = KeyPair::from_pem(text).map_err(|error| broken(&path, &format!("holds no private key: {error}")))?;
-                if !has_key(&certificate, &key) {
-                    return Err(broken(&path, "is not the key of the ca.pem beside it"));
-                }
-                return Ok((Issuer::new(authority_parameters(&key, None), key), certificate));
-            }
+    fn open_issuer(&self, names: &[String]) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
+        let path = self.file("issuer.pem");
+        match (read(&path)?, self.authority()?) {
+            (Some(text), Some(authority)) => self.read_issuer(&text, &authority),
             (None, Some(_)) => {
-                return Err(broken(&path, "is missing, although ca.pem is there: put it back, or move ca.pem away for a new authority"));
+                Err(broken(&path, "is missing, although ca.pem is there: put it back, or move ca.pem away for a new authority"))
             }
-            (Some(_) | None, None) => KeyPair::generate()?,
-        };
+            (Some(_) | None, None) => self.make_authority(names),
+        }
+    }
+
+    fn read_issuer(
+        &self,
+        text: &[u8],
+        authority: &CertificateDer<'_>,
+    ) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
+        let path = self.file("issuer.pem");
+        check_mode(&path)?;
+        let certificate = CertificateDer::from_pem_slice(text).map_err(|error| broken(&path, &format!("holds no certificate: {error}")))?;
+        let key = key_in(text).map_err(|why| broken(&path, &format!("holds no private key: {why}")))?;
+        if !has_key(&certificate, &key) {
+            return Err(broken(&path, "does not hold the key of its certificate"));
+        }
+        if !is_issued_by(&certificate, authority) {
+            return Err(broken(&path, "is not of the ca.pem beside it"));
+        }
+        Ok((Issuer::new(issuer_parameters(&key, None), key), certificate))
+    }
+
+    fn make_authority(&self, names: &[String]) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.0).map_err(io_error("make the folder", self.0))?;
-        let parameters = authority_parameters(&key, Some(&Limits::around(names)));
-        let made = parameters.self_signed(&key)?;
+        let limits = Limits::around(names);
+        // It signs once, here, and is forgotten.
+        let key = KeyPair::generate()?;
+        let parameters = authority_parameters(&key, &limits);
+        let authority = parameters.self_signed(&key)?;
+        let (root, key) = (Issuer::new(parameters, key), KeyPair::generate()?);
+        let parameters = issuer_parameters(&key, Some(&limits));
+        let issuer = parameters.signed_by(&key, &root)?;
+        self.write("issuer.pem", &Zeroizing::new(format!("{}{}", issuer.pem(), Zeroizing::new(key.serialize_pem()).as_str())))?;
         // The certificate last: with it, the authority is complete.
-        self.write("ca.key", &Zeroizing::new(key.serialize_pem()))?;
-        self.write("ca.pem", &made.pem())?;
+        self.write("ca.pem", &authority.pem())?;
         tracing::info!(folder = %self.0.display(), "made an authority of keygate's own; \"keygate tls ca\" prints its certificate for your devices");
-        Ok((Issuer::new(parameters, key), made.der().clone()))
+        Ok((Issuer::new(parameters, key), issuer.der().clone()))
     }
 
     /// 0600, and whole or not at all.
@@ -148,13 +172,24 @@ pub(super) fn is_due(leaf: &Facts, names: &[String], now: Timestamp) -> bool {
     lacks_a_name || !leaf.is_valid(now) || leaf.not_after.since(now) <= leaf.lifetime() / 3
 }
 
+fn authority_parameters(key: &KeyPair, limits: &Limits) -> CertificateParams {
+    signing_parameters("keygate CA", key, Some(limits), 1)
+}
+
 /// The limits stand in its certificate; who signs with its key does not need them.
-fn authority_parameters(key: &KeyPair, limits: Option<&Limits>) -> CertificateParams {
+fn issuer_parameters(key: &KeyPair, limits: Option<&Limits>) -> CertificateParams {
+    let mut parameters = signing_parameters("keygate issuer", key, limits, 0);
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    parameters
+}
+
+fn signing_parameters(name: &str, key: &KeyPair, limits: Option<&Limits>, below: u8) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     // Several keygates in one house have several authorities: the name tells them apart, and is the same whenever it is made from the key.
     let mark: String = Sha256::digest(key.der_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    parameters.distinguished_name = named(&format!("keygate CA {mark}"));
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.distinguished_name = named(&format!("{name} {mark}"));
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     parameters.name_constraints = limits.map(Limits::constraints);
     parameters.not_before = rcgen::date_time_ymd(AUTHORITY_YEARS.0, 1, 1);
@@ -185,6 +220,12 @@ fn named(name: &str) -> DistinguishedName {
 fn date(at: Timestamp) -> (i32, u8, u8) {
     let date = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC).date();
     (i32::from(date.year()), u8::try_from(date.month()).unwrap_or(1), u8::try_from(date.day()).unwrap_or(1))
+}
+
+/// The key of a file that holds other things as well.
+fn key_in(text: &[u8]) -> Result<KeyPair, String> {
+    let key = PrivateKeyDer::from_pem_slice(text).map_err(|error| error.to_string())?;
+    KeyPair::try_from(&key).map_err(|error| error.to_string())
 }
 
 fn has_key(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {

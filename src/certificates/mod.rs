@@ -25,7 +25,7 @@ use crate::config::source::{SourceError, check_mode};
 use crate::config::tls::{Contents, TlsProblem};
 use crate::config::{CertificateSource, SelfSigned, TlsFiles};
 
-pub use crate::certificates::facts::Facts;
+pub use crate::certificates::facts::{Facts, to_pem};
 pub use crate::certificates::served::Served;
 pub(crate) use crate::certificates::trouble::Trouble;
 

@@ -156,7 +156,7 @@ async fn a_home_without_a_public_name_has_an_authority_of_its_own() {
     assert!(text.contains("DAYS LEFT") && text.contains("self-signed") && text.contains("authority: sha256:"), "{text}");
     assert!(home.run("status").await.ok().contains(" days left, until "));
     let mode = |file: &str| std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(home.folder.path().join(file)).expect("there")) & 0o777;
-    assert_eq!(["tls", "tls/ca.key", "tls/leaf.pem"].map(mode), [0o700, 0o600, 0o600]);
+    assert_eq!(["tls", "tls/issuer.pem", "tls/leaf.pem"].map(mode), [0o700, 0o600, 0o600]);
 
     // The same after a restart, and to a command beside it.
     home.kill();

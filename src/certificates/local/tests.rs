@@ -50,7 +50,7 @@ fn devices_that_know_the_authority_trust_every_name_and_no_other() {
     assert!(is_trusted(&authority, &pair, "localhost", start().plus(364 * DAY)));
     assert!(!is_trusted(&authority, &pair, "localhost", start().plus(367 * DAY)));
     let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
-    assert_eq!((mode(&path), mode(&path.join("ca.key")), mode(&path.join("leaf.pem"))), (0o700, 0o600, 0o600));
+    assert_eq!((mode(&path), mode(&path.join("issuer.pem")), mode(&path.join("leaf.pem"))), (0o700, 0o600, 0o600));
 }
 
 #[test]
@@ -105,13 +105,18 @@ fn an_authority_that_devices_may_trust_is_never_replaced_and_its_key_must_be_pri
     folder.up_to_date(&wanted, start()).expect("made");
     let authority = folder.authority().expect("readable");
     let refused = || folder.up_to_date(&wanted, start()).expect_err("refused").to_string();
-    let key = root.path().join("ca.key");
+    let key = root.path().join("issuer.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("changed");
     assert!(refused().contains("chmod 600"));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("changed");
-    let text = fs::read(&key).expect("read");
-    fs::write(&key, KeyPair::generate().expect("a key").serialize_pem()).expect("written");
-    assert!(refused().contains("is not the key of the ca.pem beside it"));
+    let text = fs::read_to_string(&key).expect("read");
+    let (certificate, _) = text.split_once("-----BEGIN PRIVATE KEY-----").expect("both");
+    fs::write(&key, format!("{certificate}{}", KeyPair::generate().expect("a key").serialize_pem())).expect("written");
+    assert!(refused().contains("does not hold the key of its certificate"));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    Folder(elsewhere.path()).up_to_date(&wanted, start()).expect("made");
+    fs::copy(elsewhere.path().join("issuer.pem"), &key).expect("copied");
+    assert!(refused().contains("is not of the ca.pem beside it"));
     fs::remove_file(&key).expect("removed");
     assert!(refused().contains("move ca.pem away for a new authority"));
     fs::write(&key, text).expect("written");
@@ -128,12 +133,14 @@ fn an_authority_that_devices_may_trust_is_never_replaced_and_its_key_must_be_pri
 
 /// What somebody makes who has the folder's key: a leaf for these names.
 fn forged(root: &Path, wanted: &[&str]) -> CertifiedKey {
-    let key = KeyPair::from_pem(&fs::read_to_string(root.join("ca.key")).expect("read")).expect("a key");
-    let issuer = Issuer::new(authority_parameters(&key, None), key);
+    let stolen = fs::read_to_string(root.join("issuer.pem")).expect("read");
+    let key = key_in(stolen.as_bytes()).expect("a key");
+    let issuer = Issuer::new(issuer_parameters(&key, None), key);
     let key = KeyPair::generate().expect("a key");
     let leaf = leaf_parameters(&names(wanted), start()).expect("names").signed_by(&key, &issuer).expect("signed");
-    fs::write(root.join("forged.pem"), format!("{}{}", leaf.pem(), key.serialize_pem())).expect("written");
-    tls::load(&TlsFiles { cert_file: root.join("forged.pem"), key_file: root.join("forged.pem") }).expect("a pair")
+    fs::write(root.join("forged.pem"), format!("{}{stolen}", leaf.pem())).expect("written");
+    fs::write(root.join("forged.key"), key.serialize_pem()).expect("written");
+    tls::load(&TlsFiles { cert_file: root.join("forged.pem"), key_file: root.join("forged.key") }).expect("a pair")
 }
 
 #[test]
@@ -151,11 +158,20 @@ fn who_steals_the_authoritys_key_can_be_no_other_site() {
     }
     // One name outside spoils the others beside it.
     assert!(!is_trusted(&authority, &forged(root.path(), &["printer.local", "bank.example.com"]), "printer.local", start()));
-    let is_critical = |authority: &CertificateDer<'_>| {
-        let (_, parsed) = x509_parser::parse_x509_certificate(authority).expect("a certificate");
-        parsed.name_constraints().expect("readable").expect("there").critical
-    };
-    assert!(is_critical(&authority), "RFC 5280, section 4.2.1.10");
+    let issuer = CertificateDer::from_pem_file(root.path().join("issuer.pem")).expect("a certificate");
+    for certificate in [&authority, &issuer] {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).expect("a certificate");
+        assert!(parsed.name_constraints().expect("readable").expect("there").critical, "RFC 5280, section 4.2.1.10");
+    }
+    assert_eq!(Limits::of(&authority), Limits::of(&issuer));
+    // Nothing in the folder is the authority's own key.
+    let mut keys = 0;
+    for file in fs::read_dir(root.path()).expect("read").map(|one| one.expect("one").path()) {
+        let Ok(key) = key_in(&fs::read(file).expect("read")) else { continue };
+        assert!(!has_key(&authority, &key));
+        keys += 1;
+    }
+    assert_eq!(keys, 4, "the leaf's, the forged one's, and twice the issuer's");
 }
 
 #[test]
@@ -173,25 +189,14 @@ fn a_name_outside_the_limits_is_left_out_of_the_leaf_and_a_new_authority_has_it(
     let (within, left_out) = folder.within_limits(more.clone()).expect("readable");
     assert_eq!((within.len(), left_out), (3, names(&["films.example.org", "2001:db8::9"])));
 
-    let key = fs::read(root.path().join("ca.key")).expect("read");
+    let key = fs::read(root.path().join("issuer.pem")).expect("read");
     folder.set_aside().expect("renamed");
     let leaf = folder.up_to_date(&more, start()).expect("made");
     let new = folder.authority().expect("readable").expect("made");
     for name in ["nas.test", "films.example.org", "2001:db8::9"] {
         assert!(is_trusted(&new, &leaf, name, start()) && !is_trusted(&old, &leaf, name, start()), "{name}");
     }
-    assert_ne!(fs::read(root.path().join("ca.key")).expect("read"), key, "the old key is gone");
+    assert_ne!(fs::read(root.path().join("issuer.pem")).expect("read"), key, "the old key is gone");
     let kept = CertificateDer::from_pem_file(root.path().join("ca.pem.old")).expect("kept");
     assert_eq!(kept, old);
-}
-
-#[test]
-fn an_authority_without_limits_vouches_for_everything_as_it_says() {
-    let root = tempfile::tempdir().expect("a folder");
-    let folder = Folder(root.path());
-    let key = KeyPair::generate().expect("a key");
-    folder.write("ca.key", &key.serialize_pem()).expect("written");
-    folder.write("ca.pem", &authority_parameters(&key, None).self_signed(&key).expect("made").pem()).expect("written");
-    let leaf = folder.up_to_date(&names(&["films.example.org"]), start()).expect("made");
-    assert!(is_trusted(&folder.authority().expect("readable").expect("there"), &leaf, "films.example.org", start()));
 }
