@@ -181,7 +181,7 @@ async fn a_host_that_the_authority_may_not_vouch_for_is_told_and_a_new_authority
     let said = home.run("reload").await.ok();
     let warning = "keygate's own authority may not vouch for films.example.org: ";
     assert!(said.contains(&format!("reloaded: warning: {warning}")) && said.contains("keygate tls ca --renew"), "{said}");
-    assert!(home.log().contains(warning), "{}", home.log());
+    home.logged(warning).await;
     assert!(home.run("tls show").await.err.contains(warning) && home.run("status").await.ok().contains(warning));
     // Whatever else was asked for is there.
     for name in ["nas.test", "box.lan", "localhost"] {
