@@ -265,7 +265,8 @@ async fn http1(open: Open) {
     if limits.max_headers != HYPER_MAX_HEADERS {
         builder.max_headers(limits.max_headers);
     }
-    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request, purpose));
+    // Boxed, since hyper keeps the room of an answer for as long as the connection lives.
+    let service = service_fn(move |request| Box::pin(answer(Rc::clone(&worker), Rc::clone(&peer), request, purpose)));
     let connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
@@ -285,7 +286,8 @@ async fn http2(open: Open) {
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(STREAM_ERRORS);
-    let service = service_fn(move |request| answer(Rc::clone(&worker), Rc::clone(&peer), request, Purpose::Serve));
+    // Boxed, since each stream becomes a task, and a task moves what it runs several times.
+    let service = service_fn(move |request| Box::pin(answer(Rc::clone(&worker), Rc::clone(&peer), request, Purpose::Serve)));
     let connection = Box::pin(builder.serve_connection(io, service));
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }

@@ -2,12 +2,12 @@
 //! a stalled one for ever: with its permit, its upstream connection and what is buffered for it.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::lifeline::Watch;
 use crate::server::connection::Peer;
@@ -36,9 +36,8 @@ where
 /// stream is reset.
 async fn until_stalled(stream: impl Future<Output = ()>, peer: Rc<Peer>, limit: Duration) {
     let mut stream = pin!(stream);
-    // It is registered when it is polled first, and so costs a stream that never waits nothing.
-    let mut timer = pin!(sleep(limit));
-    let mut is_answered = false;
+    // Set when the answer has begun and does not end at once: most streams need none.
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
     let mut has_moved = false;
     let mut key = None;
     poll_fn(|cx: &mut Context<'_>| {
@@ -50,15 +49,11 @@ async fn until_stalled(stream: impl Future<Output = ()>, peer: Rc<Peer>, limit: 
         if has_ended {
             return Poll::Ready(());
         }
-        if moves {
-            has_moved = true;
-            if !std::mem::replace(&mut is_answered, true) {
-                timer.as_mut().reset(now() + limit);
-            }
-        }
-        if !is_answered {
+        has_moved |= moves;
+        if !has_moved && timer.is_none() {
             return Poll::Pending;
         }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         // hyper does not look at an answer for which the client leaves no room.
         if key.as_ref().is_some_and(|key: &Watch| key.poll_cut(cx).is_ready()) {
             tracing::debug!(client = %peer.address.ip(), "stream closed: the key died");
