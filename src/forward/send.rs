@@ -45,25 +45,32 @@ pub async fn send(
         Some(lease) => lease,
         None => Box::pin(pool.connect(upstream, partition)).await?,
     };
-    let copy = (body.is_empty() && outbound.is_safe() && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| outbound.clone());
-    let first = attempt(&mut lease, outbound.into_request(body), &sent, upstream.timeouts.response_header).await;
-    let response = match first {
+    let is_safe = body.is_empty() && outbound.is_safe();
+    let copy = (is_safe && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| Box::new(outbound.clone()));
+    let limit = upstream.timeouts.response_header;
+    let response = match attempt(&mut lease, outbound.into_request(body), &sent, limit).await {
         Ok(response) => response,
-        Err(Failed::NotSent(request)) if lease.idle_for().is_some() => {
+        Err(failed) => {
+            let again = once_more(failed, copy, &lease, &sent)?;
+            // Rare, and large: not a part of every request's memory.
             lease = Box::pin(pool.connect(upstream, partition)).await?;
-            attempt(&mut lease, *request, &sent, upstream.timeouts.response_header).await.map_err(Failed::into_refusal)?
+            Box::pin(attempt(&mut lease, *again, &sent, limit)).await.map_err(Failed::into_refusal)?
         }
-        Err(Failed::Broken(error)) => {
-            let Some(copy) = copy else { return Err(broken_off(&sent, error)) };
-            lease = Box::pin(pool.connect(upstream, partition)).await?;
-            attempt(&mut lease, copy.into_request(RequestBody::empty()), &sent, upstream.timeouts.response_header)
-                .await
-                .map_err(Failed::into_refusal)?
-        }
-        Err(failed) => return Err(failed.into_refusal()),
     };
     check(&response)?;
     Ok(Exchange { response, lease: Some(lease), sent })
+}
+
+/// What may go over a new connection after a pooled one failed.
+fn once_more(failed: Failed, copy: Option<Box<Outbound>>, lease: &Lease, sent: &Sent) -> Result<Box<Request<RequestBody>>, Refusal> {
+    match failed {
+        Failed::NotSent(request) if lease.idle_for().is_some() => Ok(request),
+        Failed::Broken(error) => match copy {
+            Some(copy) => Ok(Box::new(copy.into_request(RequestBody::empty()))),
+            None => Err(broken_off(sent, error)),
+        },
+        failed => Err(failed.into_refusal()),
+    }
 }
 
 enum Failed {
@@ -93,7 +100,8 @@ fn broken_off(sent: &Sent, error: hyper::Error) -> Refusal {
 }
 
 async fn attempt(lease: &mut Lease, request: Request<RequestBody>, sent: &Sent, limit: Duration) -> Result<Response<Incoming>, Failed> {
-    let answer = lease.sender().try_send_request(request);
+    // Pinned here: a future that is moved into another one takes its room twice.
+    let answer = std::pin::pin!(lease.sender().try_send_request(request));
     match within(limit, sent, answer).await {
         None => Err(Failed::Final(Refusal::NoAnswer(limit.as_secs()))),
         Some(Ok(response)) => Ok(response),

@@ -310,14 +310,33 @@ impl Route<'_> {
         self.admission.permit().is_some_and(|permit| permit.account().credential.is_renewable())
     }
 
-    async fn exchange(mut self, outbound: Outbound, body: Incoming, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
-        let worker = self.visit.worker;
-        let upstream = &self.site.upstream;
-        let spare = self.renewable().then(|| outbound.clone());
-        let whole = self.treatment.may_come_in_part().then(|| outbound.clone().of_the_whole());
+    async fn exchange(self, outbound: Outbound, body: Incoming, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
+        let spare = self.renewable().then(|| Box::new(outbound.clone()));
+        let whole = self.treatment.may_come_in_part().then(|| Box::new(outbound.clone().of_the_whole()));
         let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some());
-        let mut exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await?;
-        match self.verdict(&exchange.response, false) {
+        let exchange = self.send(outbound, body).await?;
+        let verdict = self.verdict(&exchange.response, false);
+        if verdict == Verdict::Accepted && whole.is_none() {
+            return self.respond(exchange, notes).await;
+        }
+        // Rare, and large: not a part of every request's memory.
+        Box::pin(self.exchange_again((exchange, verdict), spare, whole, notes)).await
+    }
+
+    async fn send(&self, outbound: Outbound, body: RequestBody) -> Result<Exchange, Refusal> {
+        send::send(&self.visit.worker.pool, &self.site.upstream, self.partition(), outbound, body).await
+    }
+
+    /// After an answer that says that the session is dead, or that is a part of what must be seen as a whole. `spare`: the request, if
+    /// it may go out with another session; `whole`: the same for all of what it asks a part of.
+    async fn exchange_again(
+        mut self,
+        (mut exchange, verdict): (Exchange, Verdict),
+        spare: Option<Box<Outbound>>,
+        whole: Option<Box<Outbound>>,
+        notes: &mut Notes,
+    ) -> Result<Response<GatewayBody>, Refusal> {
+        match verdict {
             Verdict::Accepted => {}
             verdict => match Box::pin(self.second_opinion(verdict)).await? {
                 Opinion::Alive => return self.respond(not_about_the_key(exchange), notes).await,
@@ -327,7 +346,7 @@ impl Route<'_> {
                     };
                     // The answer is not read to its end: its connection is closed with it.
                     self.session = Some(Arc::clone(&session));
-                    exchange = send::send(&worker.pool, upstream, self.partition(), outbound.with_session(&session), body).await?;
+                    exchange = self.send(outbound.with_session(&session), body).await?;
                     if self.verdict(&exchange.response, false) == Verdict::Dead {
                         return Err(Refusal::SessionRefused);
                     }
@@ -337,8 +356,11 @@ impl Route<'_> {
         let is_part = self.treatment.is_part(exchange.response.status(), exchange.response.headers());
         if let Some(outbound) = whole.filter(|_| is_part) {
             // A part cannot be searched. Whatever answered it answers the whole alike.
-            let outbound = self.session.as_deref().map_or_else(|| outbound.clone(), |session| outbound.clone().with_session(session));
-            exchange = send::send(&worker.pool, upstream, self.partition(), outbound, RequestBody::empty()).await?;
+            let outbound = match self.session.as_deref() {
+                None => *outbound,
+                Some(session) => outbound.with_session(session),
+            };
+            exchange = self.send(outbound, RequestBody::empty()).await?;
         }
         self.respond(exchange, notes).await
     }
