@@ -2,34 +2,46 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// A list of at most 64 header names (each shorter than 64 bytes) that is quick to say no: most headers have a length that no listed
-/// name has.
+/// A list of at most 64 header names (each shorter than 64 bytes) in which a name is compared only with those of its length: every
+/// header of every request is looked for in several lists, and is in none of most.
 pub(crate) struct Names<const N: usize> {
     names: [HeaderName; N],
-    lengths: u64,
+    /// A bit for the place of each name of a length.
+    of_length: [u64; 64],
 }
 
 /// A [`Names`] of literals in lower case.
 macro_rules! names {
     ($($name:literal),+ $(,)?) => {
-        $crate::carrier::strip::Names::new([$(http::HeaderName::from_static($name)),+], 0 $(| 1 << $name.len())+)
+        $crate::carrier::strip::Names::new([$(http::HeaderName::from_static($name)),+], [$($name.len()),+])
     };
 }
 pub(crate) use names;
 
 impl<const N: usize> Names<N> {
-    /// For [`names`]. `lengths`: a bit for each length that occurs.
-    pub(crate) const fn new(names: [HeaderName; N], lengths: u64) -> Self {
-        Self { names, lengths }
+    /// For [`names`]. `lengths`: of the names, in bytes.
+    pub(crate) const fn new(names: [HeaderName; N], lengths: [usize; N]) -> Self {
+        let mut of_length = [0; 64];
+        let mut place = 0;
+        while place < N {
+            of_length[lengths[place]] |= 1 << place;
+            place += 1;
+        }
+        Self { names, of_length }
     }
 
     /// The place of a name in the list.
     pub(crate) fn place_of(&self, name: &HeaderName) -> Option<usize> {
-        let length = name.as_str().len();
-        if length >= 64 || self.lengths >> length & 1 == 0 {
-            return None;
+        let mut rest = *self.of_length.get(name.as_str().len())?;
+        while rest != 0 {
+            // trailing_zeros of a non-zero u64 is below 64.
+            let place = rest.trailing_zeros() as usize;
+            if self.names.get(place) == Some(name) {
+                return Some(place);
+            }
+            rest &= rest - 1;
         }
-        self.names.iter().position(|listed| listed == name)
+        None
     }
 
     /// All of them.

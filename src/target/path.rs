@@ -84,7 +84,7 @@ impl<'a> Path<'a> {
         let text = self.text.strip_prefix('/').unwrap_or(&self.text);
         let text = text.strip_suffix('/').unwrap_or(text);
         let (first, rest) = text.split_once('/').unwrap_or((text, ""));
-        let based = base_paths.iter().any(|base| first.eq_ignore_ascii_case(base.trim_matches('/')));
+        let based = base_paths.iter().any(|base| first.eq_ignore_ascii_case(base.strip_prefix('/').unwrap_or(base)));
         let text = if based { rest } else { text };
         (!text.is_empty()).then(|| text.split('/')).into_iter().flatten()
     }

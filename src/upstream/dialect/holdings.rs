@@ -27,7 +27,10 @@ const ADDRESSES: &[&str] = &["/System/Info", "/System/Info/Public"];
 const USER: &[&str] = &["/api/authorize", "/api/me"];
 
 fn is_any(path: &Path<'_>, base_paths: &[&str], patterns: &[&str]) -> bool {
-    patterns.iter().any(|pattern| path.matches(base_paths, pattern))
+    // Every request asks, and few begin like a pattern.
+    let first = path.segments(base_paths).next().unwrap_or_default();
+    let begins = |pattern: &&&str| pattern.get(1..=first.len()).is_some_and(|front| front.eq_ignore_ascii_case(first));
+    patterns.iter().filter(begins).any(|pattern| path.matches(base_paths, pattern))
 }
 
 /// What the answer on a route holds.
