@@ -293,24 +293,29 @@ impl Work<'_> {
         if self.treatment.method == Method::HEAD || incoming.is_end_stream() {
             return Ok(Source::Plain(incoming));
         }
-        let mut scrubbed = Scrubbed::new(incoming, coding.map(coding::Decoder::new), plan, self.place(head));
+        let mut scrubbed = Scrubbed::new(incoming, coding.map(coding::Decoder::new), plan);
         let begun = match (&self.treatment.public_origin, self.treatment.holding) {
             (Some(origin), Holding::Addresses) if text == Text::Json => {
                 scrubbed.whole(addresses::MOST_BYTES, |text| addresses::replaced(text, origin)).await
             }
             _ => scrubbed.begin().await,
         };
-        match begun.map_err(refused)? {
-            Some(whole) => {
-                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole));
+        match begun {
+            Ok(Some(whole)) => {
+                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
+                Ok(Source::Whole(whole))
             }
-            None => {
-                if let Some(length) = length {
-                    scrubbed.promise(length);
+            Ok(None) => {
+                scrubbed.go_on(length, self.place(head));
+                Ok(Source::Scrubbed(Box::new(scrubbed)))
+            }
+            Err(error) => {
+                if let BodyError::Leak(leak) = &error {
+                    self.place(head).report(leak, "502 in its place");
                 }
+                Err(refused(error))
             }
         }
-        Ok(Source::Scrubbed(Box::new(scrubbed)))
     }
 
     /// What the head says of the text that is not so any more.

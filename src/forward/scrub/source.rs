@@ -24,6 +24,8 @@ const FIRST_BYTES: Duration = Duration::from_secs(2);
 pub enum Source {
     /// As they are.
     Plain(Incoming),
+    /// All of it is here and scrubbed; what is left of it.
+    Whole(Bytes),
     /// Through the scrubber.
     Scrubbed(Box<Scrubbed>),
 }
@@ -33,6 +35,7 @@ impl Source {
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             Self::Plain(incoming) => poll_bytes(incoming, cx),
+            Self::Whole(text) => Poll::Ready((!text.is_empty()).then(|| Ok(std::mem::take(text)))),
             Self::Scrubbed(scrubbed) => scrubbed.poll_data(cx),
         }
     }
@@ -41,6 +44,7 @@ impl Source {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Plain(incoming) => incoming.is_end_stream(),
+            Self::Whole(text) => text.is_empty(),
             Self::Scrubbed(scrubbed) => scrubbed.is_done && scrubbed.ready.is_empty(),
         }
     }
@@ -49,6 +53,7 @@ impl Source {
     pub fn size_hint(&self) -> SizeHint {
         match self {
             Self::Plain(incoming) => incoming.size_hint(),
+            Self::Whole(text) => SizeHint::with_exact(text.len() as u64),
             Self::Scrubbed(scrubbed) if scrubbed.is_done => SizeHint::with_exact(scrubbed.ready.len() as u64),
             Self::Scrubbed(scrubbed) => scrubbed.left.map_or_else(SizeHint::new, SizeHint::with_exact),
         }
@@ -109,13 +114,12 @@ pub struct Scrubbed {
     is_done: bool,
     /// Bytes that will still go out, where that is known beforehand.
     left: Option<u64>,
-    /// Whether the head has gone out.
-    has_begun: bool,
-    place: Place,
+    /// For the log, once the head has gone out.
+    place: Option<Place>,
 }
 
 impl Scrubbed {
-    pub(super) fn new(incoming: Incoming, decoder: Option<Decoder>, plan: Plan, place: Place) -> Self {
+    pub(super) fn new(incoming: Incoming, decoder: Option<Decoder>, plan: Plan) -> Self {
         Self {
             incoming,
             decoder,
@@ -124,21 +128,24 @@ impl Scrubbed {
             ready: Bytes::new(),
             is_done: false,
             left: None,
-            has_begun: false,
-            place,
+            place: None,
         }
     }
 
-    /// Scrubs the first bytes before the head goes out, so that a small answer is judged as a whole. Its length, if it is all there.
-    pub(super) async fn begin(&mut self) -> Result<Option<u64>, BodyError> {
-        // Time over: the head goes out, the bytes follow when they come.
-        let in_time = tokio::time::timeout(FIRST_BYTES, poll_fn(|cx| self.poll_fill(cx))).await;
-        in_time.unwrap_or(Ok(()))?;
-        Ok(self.is_done.then_some(self.ready.len() as u64))
+    /// Scrubs the first bytes before the head goes out, so that a small answer is judged as a whole: all of it, if it is there.
+    pub(super) async fn begin(&mut self) -> Result<Option<Bytes>, BodyError> {
+        // Most bodies came with their heads: no timer for those.
+        let at_once = poll_fn(|cx| Poll::Ready(self.poll_fill(cx))).await;
+        match at_once {
+            Poll::Ready(filled) => filled?,
+            // Time over: the head goes out, the bytes follow when they come.
+            Poll::Pending => tokio::time::timeout(FIRST_BYTES, poll_fn(|cx| self.poll_fill(cx))).await.unwrap_or(Ok(()))?,
+        }
+        Ok(self.is_done.then(|| std::mem::take(&mut self.ready)))
     }
 
     /// Gathers a small answer and lets somebody rewrite it. Longer or slower ones go their way as they are.
-    pub(super) async fn whole(&mut self, most: usize, rewrite: impl FnOnce(&[u8]) -> Option<Bytes>) -> Result<Option<u64>, BodyError> {
+    pub(super) async fn whole(&mut self, most: usize, rewrite: impl FnOnce(&[u8]) -> Option<Bytes>) -> Result<Option<Bytes>, BodyError> {
         let mut gathered = BytesMut::new();
         let gathering = async {
             while !self.is_done && gathered.len() <= most {
@@ -149,23 +156,20 @@ impl Scrubbed {
         };
         // One wait for all of it, so that no server that trickles keeps the head back for hours.
         tokio::time::timeout(FIRST_BYTES, gathering).await.unwrap_or(Ok(()))?;
-        self.ready = gathered.freeze();
+        let gathered = gathered.freeze();
         if !self.is_done {
+            self.ready = gathered;
             return Ok(None);
         }
-        if let Some(rewritten) = rewrite(&self.ready) {
-            self.ready = rewritten;
-        }
-        Ok(Some(self.ready.len() as u64))
+        Ok(Some(rewrite(&gathered).unwrap_or(gathered)))
     }
 
-    /// Promises a length.
-    pub(super) const fn promise(&mut self, length: u64) {
-        self.left = Some(length);
+    /// The head goes out before the rest is here. `length`: what it promises.
+    pub(super) fn go_on(&mut self, length: Option<u64>, place: Place) {
+        (self.left, self.place) = (length, Some(place));
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        self.has_begun = true;
         if self.ready.is_empty()
             && let Err(error) = ready!(self.poll_fill(cx))
         {
@@ -229,8 +233,8 @@ impl Scrubbed {
     fn fail(&mut self, error: &BodyError) {
         self.ready = Bytes::new();
         self.is_done = true;
-        if let BodyError::Leak(leak) = error {
-            self.place.report(leak, if self.has_begun { "the connection is cut" } else { "502 in its place" });
+        if let (BodyError::Leak(leak), Some(place)) = (error, &self.place) {
+            place.report(leak, "the connection is cut");
         }
     }
 }
