@@ -29,6 +29,7 @@ use crate::gateway::Worker;
 use crate::lifeline::Watch;
 use crate::server::accept::Slot;
 use crate::server::drain::Farewell;
+use crate::server::gather::Gathering;
 use crate::server::handshake;
 use crate::server::listener::{Listener, Purpose};
 use crate::server::patience::{Guard, Moved, Protocol};
@@ -233,7 +234,7 @@ struct Open {
 }
 
 impl Open {
-    fn into_parts(self, protocol: Protocol) -> (TokioIo<ClientIo>, Rc<Peer>, Guard, Rc<Worker>) {
+    fn into_parts(self, protocol: Protocol) -> (ClientIo, Rc<Peer>, Guard, Rc<Worker>) {
         let moved = Arc::new(Moved::default());
         let settings = self.worker.gateway().settings();
         let is_tls = matches!(self.transport, Transport::Tls(_));
@@ -249,7 +250,7 @@ impl Open {
             key: RefCell::default(),
             was_cut: Cell::new(false),
         });
-        let io = TokioIo::new(ClientIo { transport: self.transport, moved: Arc::clone(&moved), _slot: self.slot });
+        let io = ClientIo { transport: self.transport, moved: Arc::clone(&moved), _slot: self.slot };
         let guard = Guard::new(Rc::clone(&peer), moved, settings.limits.clone(), protocol);
         (io, peer, guard, self.worker)
     }
@@ -267,7 +268,7 @@ async fn http1(open: Open) {
     }
     // Boxed, since hyper keeps the room of an answer for as long as the connection lives.
     let service = service_fn(move |request| Box::pin(answer(Rc::clone(&worker), Rc::clone(&peer), request, purpose)));
-    let connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
+    let connection = Box::pin(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
 
@@ -288,7 +289,7 @@ async fn http2(open: Open) {
         .max_local_error_reset_streams(STREAM_ERRORS);
     // Boxed, since each stream becomes a task, and a task moves what it runs several times.
     let service = service_fn(move |request| Box::pin(answer(Rc::clone(&worker), Rc::clone(&peer), request, Purpose::Serve)));
-    let connection = Box::pin(builder.serve_connection(io, service));
+    let connection = Box::pin(builder.serve_connection(TokioIo::new(Gathering::new(io)), service));
     guarded(connection, guard, farewell, |connection| connection.graceful_shutdown()).await;
 }
 

@@ -6,6 +6,7 @@ pub mod activation;
 pub mod clients;
 pub mod connection;
 pub mod drain;
+mod gather;
 pub(crate) mod handshake;
 pub(crate) mod holder;
 pub mod listener;
