@@ -1,4 +1,6 @@
-//! TLS toward clients: rustls with aws-lc-rs, TLS 1.2 and 1.3, ALPN for HTTP/2 and HTTP/1.1, no early data.
+//! TLS toward clients: rustls with the best of two providers, TLS 1.2 and 1.3, ALPN for HTTP/2 and HTTP/1.1, no early data.
+
+pub mod provider;
 
 use std::sync::Arc;
 
@@ -73,7 +75,7 @@ impl Acceptor {
 
 fn configure(certificates: Arc<dyn ResolvesServerCert>, clients: Option<Arc<RootCertStore>>) -> Result<ServerConfig, AcceptorError> {
     // The provider's suites are all authenticated encryption over an ephemeral key exchange; there is no other in it to take out.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(provider::provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let builder = match clients {
