@@ -432,7 +432,7 @@ fn a_lent_key_is_known_to_memory_alone_and_ends_with_who_has_it() {
     let lent = house.registry.lend_key("doctor", house.account).expect("a key");
     let key = ApiKey::parse(lent.key().expose()).expect("a key");
     let verified = house.index.find(&hasher().digest(&key)).expect("known");
-    assert_eq!((verified.account(), verified.scopes()), (house.account, Scopes::NONE));
+    assert_eq!((verified.account(), verified.scopes()), (house.account, Scopes::FULL));
     assert_eq!(verified.expires_at(), house.clock.now().plus(Duration::from_secs(300)), "also if nobody ever drops it");
     assert_eq!(house.registry.keys(|_| true).expect("a list"), [], "no list has it");
     assert!(matches!(house.registry.edit_key(key.id(), KeyPatch::default()), Err(RegistryError::NoKey(_))), "and nobody can make it last");

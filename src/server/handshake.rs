@@ -12,7 +12,7 @@ use crate::server::tls::Acceptor;
 /// What somebody gets who typed `http://` in front of a port that speaks TLS. Without it, programs show him a broken connection. Nothing of
 /// his request is read but its first byte, so nothing of it can come back.
 const WITHOUT_TLS: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 73\r\nConnection: close\r\n\r\n\
     This port speaks https: write https:// in place of http:// and try again\n";
 
 /// The most that is read of a request that is not answered otherwise: what is unread resets the connection, and takes the answer along.
