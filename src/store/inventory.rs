@@ -26,6 +26,8 @@ pub struct Inventory {
     pub handouts: u64,
     /// Admin tokens, revoked ones included.
     pub admin_tokens: u64,
+    /// Accounts at ACME servers, and certificates of theirs.
+    pub acme: u64,
     /// One sentence each, a hundred at most; empty: the store is whole.
     pub problems: Vec<String>,
 }
@@ -41,8 +43,8 @@ impl Inventory {
     }
 
     /// How many records there are, whatever they are: what a copy must have too.
-    pub(super) const fn records(&self) -> [u64; 6] {
-        [self.keys, self.index_entries, self.accounts, self.sessions, self.handouts, self.admin_tokens]
+    pub(super) const fn records(&self) -> [u64; 7] {
+        [self.keys, self.index_entries, self.accounts, self.sessions, self.handouts, self.admin_tokens, self.acme]
     }
 }
 

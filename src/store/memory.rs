@@ -8,6 +8,7 @@ use crate::keys::KeyId;
 use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::secret::Secret;
+use crate::store::acme::AcmeRecord;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
@@ -34,6 +35,7 @@ struct State {
     accounts: BTreeMap<AccountId, AccountRecord>,
     sessions: BTreeMap<SessionId, SessionRecord>,
     handouts: BTreeMap<[u8; 32], HandoutRecord>,
+    acme: BTreeMap<[u8; 32], AcmeRecord>,
     next_account: u32,
     time_mark: Option<Timestamp>,
     admin_tokens: BTreeMap<KeyId, AdminTokenRecord>,
@@ -91,6 +93,12 @@ impl State {
             Change::RemoveHandout(digest) => {
                 self.handouts.remove(digest.as_bytes());
             }
+            Change::PutAcme(record) => {
+                self.acme.insert(record.id(), record);
+            }
+            Change::RemoveAcme(id) => {
+                self.acme.remove(&id);
+            }
             Change::MarkTime(mark) => self.time_mark = Some(mark),
             Change::PutAdminToken(record) => {
                 self.admin_tokens.insert(record.id, record);
@@ -123,6 +131,10 @@ impl Store for MemoryStore {
 
     fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError> {
         Ok(self.state().handouts.values().cloned().collect())
+    }
+
+    fn acme(&self) -> Result<Vec<AcmeRecord>, StoreError> {
+        Ok(self.state().acme.values().cloned().collect())
     }
 
     fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {

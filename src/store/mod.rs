@@ -1,5 +1,6 @@
 //! Where keys, accounts and sessions outlive the process. Never touched while a request waits.
 
+pub mod acme;
 mod encode;
 mod files;
 mod handouts;
@@ -19,6 +20,7 @@ use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyDigest, KeyHasher, KeyId};
 use crate::secret::Secret;
+use crate::store::acme::AcmeRecord;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::redb::RedbStore;
 use crate::store::seal::{MasterKey, MasterKeyText};
@@ -43,6 +45,10 @@ pub enum Change {
     PutHandout(HandoutRecord),
     /// Removes a handout, by the digest of its text.
     RemoveHandout(KeyDigest),
+    /// Writes an account at an ACME server or a certificate, in the place of what was there for the same purpose.
+    PutAcme(AcmeRecord),
+    /// Removes what ACME left behind, by its [`AcmeRecord::id`].
+    RemoveAcme([u8; 32]),
     /// Writes down how late it is, in place of what was written before.
     MarkTime(Timestamp),
     /// Writes an admin token.
@@ -85,6 +91,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn handouts(&self) -> Result<Vec<HandoutRecord>, StoreError>;
+
+    /// All accounts at ACME servers and all certificates of theirs, unsealed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn acme(&self) -> Result<Vec<AcmeRecord>, StoreError>;
 
     /// How late it was when that was last written down.
     ///

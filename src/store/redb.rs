@@ -20,6 +20,7 @@ use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyHasher, KeyId};
 use crate::secret::Secret;
+use crate::store::acme::{self, AcmeRecord};
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error, unusable};
 use crate::store::handouts;
@@ -41,6 +42,7 @@ const KEY_INDEX: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("k
 const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(encode::ACCOUNTS);
 const SESSIONS: TableDefinition<'_, &[u8; 13], &[u8]> = TableDefinition::new(encode::SESSIONS);
 const HANDOUTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new(handouts::HANDOUTS);
+const ACME: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new(acme::ACME);
 
 /// The store in a file.
 #[derive(Debug)]
@@ -185,6 +187,18 @@ impl Store for RedbStore {
         })
     }
 
+    fn acme(&self) -> Result<Vec<AcmeRecord>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(ACME)?;
+            let mut records = Vec::new();
+            for item in table.iter()? {
+                let (id, value) = item?;
+                records.push(acme::decode(&self.sealer, *id.value(), value.value())?);
+            }
+            Ok(records)
+        })
+    }
+
     fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|transaction| {
             let stored = transaction.open_table(META)?.get(TIME_MARK)?;
@@ -264,6 +278,13 @@ fn apply(transaction: &WriteTransaction, sealer: &Sealer, changes: Vec<Change>) 
             }
             Change::PutPagePassword(hash) => {
                 transaction.open_table(META)?.insert(PAGE_PASSWORD, hash.expose().as_bytes())?;
+            }
+            Change::PutAcme(record) => {
+                let bytes = acme::encode(sealer, &record)?;
+                transaction.open_table(ACME)?.insert(&record.id(), bytes.as_slice())?;
+            }
+            Change::RemoveAcme(id) => {
+                transaction.open_table(ACME)?.remove(&id)?;
             }
             Change::MarkTime(mark) => {
                 transaction.open_table(META)?.insert(TIME_MARK, mark.as_millis().to_le_bytes().as_slice())?;

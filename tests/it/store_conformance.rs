@@ -9,6 +9,7 @@ use keygate::clock::Timestamp;
 use keygate::keys::admin::{AdminScope, AdminTokenRecord};
 use keygate::keys::record::{IndexEntry, KeyRecord, PreviousSecret};
 use keygate::keys::{KeyDigest, KeyId, Scopes};
+use keygate::store::acme::{AcmeAccount, AcmeCertificate, AcmeRecord};
 use keygate::store::memory::MemoryStore;
 use keygate::store::records::{AccountRecord, Handed, HandoutRecord, SessionRecord};
 use keygate::store::{Change, Store};
@@ -81,6 +82,27 @@ fn handout(number: u8, what: Handed) -> HandoutRecord {
         created_at: Timestamp::from_millis(1_000),
         last_used_at: Timestamp::from_millis(2_000),
     }
+}
+
+fn acme_account() -> AcmeRecord {
+    AcmeRecord::Account(AcmeAccount {
+        directory: "https://acme.test/directory".to_owned(),
+        eab_kid: None,
+        contact: vec!["ann@example.org".to_owned()],
+        credentials: "acme-account-key".into(),
+        created_at: Timestamp::from_millis(1_000),
+    })
+}
+
+fn acme_certificate(domains: &[&str], key: &str) -> AcmeRecord {
+    AcmeRecord::Certificate(AcmeCertificate {
+        directory: "https://acme.test/directory".to_owned(),
+        domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+        profile: Some("shortlived".to_owned()),
+        chain: "chain in PEM".to_owned(),
+        key: key.into(),
+        obtained_at: Timestamp::from_millis(2_000),
+    })
 }
 
 fn index_of(store: &dyn Store) -> Vec<IndexEntry> {
@@ -319,4 +341,28 @@ fn a_store_can_be_shared_between_threads() {
         .collect();
     writers.into_iter().for_each(|writer| writer.join().expect("finished"));
     assert_eq!(all_keys(store.as_ref()).len(), 20);
+}
+
+#[test]
+fn what_acme_leaves_comes_back_with_its_keys_and_is_replaced_and_removed_by_what_it_is_for() {
+    with_every_store(|store| {
+        assert!(store.acme().expect("records").is_empty());
+        let (account, both) = (acme_account(), acme_certificate(&["a.test", "b.test"], "first-key"));
+        let renewed = acme_certificate(&["a.test", "b.test"], "second-key");
+        let alone = acme_certificate(&["a.test"], "third-key");
+        store.commit([&account, &both, &alone, &renewed].map(|record| Change::PutAcme(record.clone())).into()).expect("committed");
+        let mut secrets: Vec<_> = store
+            .acme()
+            .expect("records")
+            .into_iter()
+            .map(|record| match record {
+                AcmeRecord::Account(account) => account.credentials.expose().clone(),
+                AcmeRecord::Certificate(certificate) => certificate.key.expose().clone(),
+            })
+            .collect();
+        secrets.sort_unstable();
+        assert_eq!(secrets, ["acme-account-key", "second-key", "third-key"]);
+        store.commit(vec![Change::RemoveAcme(both.id()), Change::RemoveAcme(alone.id())]).expect("committed");
+        assert_eq!(format!("{:?}", store.acme().expect("records")), format!("{:?}", [account]));
+    });
 }

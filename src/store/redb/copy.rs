@@ -9,11 +9,11 @@ use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTra
 use tempfile::NamedTempFile;
 
 use super::opening::{CHECK_FIELD, Marks, PEPPER_FIELD, STORE_ID, builder};
-use super::{ACCOUNTS, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, begin_write, failure};
+use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, begin_write, failure};
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error};
 use crate::store::seal::{Pepper, Sealer};
-use crate::store::{StoreError, handouts};
+use crate::store::{StoreError, acme, handouts};
 
 impl RedbStore {
     /// Writes what the store holds now into a new file of this folder, 0600, durable on return. Others may read and write the store
@@ -63,7 +63,8 @@ fn copy_as_is(from: &ReadTransaction, into: &WriteTransaction) -> Result<(), Fai
     copy(from, into, ACCOUNTS)?;
     copy(from, into, SESSIONS)?;
     copy(from, into, HANDOUTS)?;
-    copy(from, into, ADMIN_TOKENS)
+    copy(from, into, ADMIN_TOKENS)?;
+    copy(from, into, ACME)
 }
 
 fn copy<K: Key + 'static, V: Value + 'static>(
@@ -102,6 +103,12 @@ fn copy_resealed(from: &ReadTransaction, into: &WriteTransaction, old: &Sealer, 
         let (key, value) = item?;
         let record = handouts::decode(old, *key.value(), value.value())?;
         copies.insert(key.value(), handouts::encode(new, &record)?.as_slice())?;
+    }
+    let mut copies = into.open_table(ACME)?;
+    for item in from.open_table(ACME)?.iter()? {
+        let (key, value) = item?;
+        let record = acme::decode(old, *key.value(), value.value())?;
+        copies.insert(key.value(), acme::encode(new, &record)?.as_slice())?;
     }
     Ok(())
 }

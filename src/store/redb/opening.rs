@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
 use super::rehearsal::Rehearsal;
-use super::{ACCOUNTS, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
+use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
 use crate::keys::KeyHasher;
 use crate::store::StoreError;
 use crate::store::encode::RecordError;
@@ -49,6 +49,7 @@ pub(super) fn lay_out(transaction: &WriteTransaction, path: &Path, sealer: &Seal
         transaction.open_table(SESSIONS)?;
         transaction.open_table(HANDOUTS)?;
         transaction.open_table(ADMIN_TOKENS)?;
+        transaction.open_table(ACME)?;
         Ok(())
     };
     fill().map_err(|error| error.at(path, "create"))
@@ -143,6 +144,7 @@ fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Res
         transaction.open_table(SESSIONS)?;
         transaction.open_table(HANDOUTS)?;
         transaction.open_table(ADMIN_TOKENS)?;
+        transaction.open_table(ACME)?;
         Ok(())
     };
     all_there().map_err(|error| error.at(path, "read"))?;

@@ -7,14 +7,14 @@ use std::sync::PoisonError;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::opening::rehearse;
-use super::{ACCOUNTS, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, damaged, failure, number};
+use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, damaged, failure, number};
 use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::KeyRecord;
 use crate::store::encode::{self, RecordError};
 use crate::store::files::io_error;
 use crate::store::inventory::{Compacted, Inventory};
 use crate::store::seal::MasterKey;
-use crate::store::{StoreError, handouts};
+use crate::store::{StoreError, acme, handouts};
 use crate::upstream::AccountId;
 
 impl RedbStore {
@@ -86,6 +86,11 @@ impl RedbStore {
         for item in transaction.open_table(ADMIN_TOKENS)?.iter()? {
             inventory.admin_tokens += 1;
             inventory.judge("an admin token", encode::ADMIN_TOKEN_FORMAT.decode::<AdminTokenRecord>(item?.1.value()));
+        }
+        for item in transaction.open_table(ACME)?.iter()? {
+            let (id, value) = item?;
+            inventory.acme += 1;
+            inventory.judge("an account or a certificate of ACME", acme::decode(&self.sealer, *id.value(), value.value()));
         }
         Ok(inventory)
     }

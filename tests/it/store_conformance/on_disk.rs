@@ -14,7 +14,7 @@ use keygate::store::seal::{MasterKey, MasterKeyText};
 use keygate::store::{self, Change, Store, StoreError};
 use keygate::upstream::{AccountId, Credential};
 
-use super::{account, all_keys, handout, index_of, key, session};
+use super::{account, acme_account, acme_certificate, all_keys, handout, index_of, key, session};
 
 const CHILD_STORE: &str = "KEYGATE_TEST_CHILD_STORE";
 
@@ -75,6 +75,13 @@ fn the_file_is_for_its_owner_alone_and_shows_no_secret() {
     let changes = [Change::PutKey(record), Change::PutAccount(account(1)), Change::PutAccount(token), Change::PutSession(session(1, None))];
     store.commit(changes.into()).expect("committed");
     store.commit(vec![Change::PutHandout(handout(1, Handed::PlaySession("play-session-id".into())))]).expect("committed");
+    store.commit([acme_account(), acme_certificate(&["a.test"], "acme-certificate-key")].map(Change::PutAcme).into()).expect("committed");
+    let copy = disk.path.with_file_name("copy.redb");
+    store.copy_to(&copy).expect("copied");
+    assert_eq!(
+        format!("{:?}", RedbStore::open(&copy, &master(1), CACHE_BYTES).expect("opened").acme().expect("records")),
+        format!("{:?}", store.acme().expect("records"))
+    );
     drop(store);
     assert_eq!(std::fs::metadata(&disk.path).expect("file").mode() & 0o777, 0o600);
     assert_eq!(std::fs::metadata(disk.path.parent().expect("directory")).expect("directory").mode() & 0o777, 0o700);
@@ -89,6 +96,8 @@ fn the_file_is_for_its_owner_alone_and_shows_no_secret() {
         "upstream-refresh-token",
         "upstream-legacy-token",
         "play-session-id",
+        "acme-account-key",
+        "acme-certificate-key",
         key_secret,
     ] {
         assert!(!holds(text), "{text} lies in the store in clear");

@@ -22,6 +22,7 @@ use crate::keys::KeyId;
 use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::secret::Secret;
+use crate::store::acme::AcmeRecord;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::client::{Timeouts, Upstream};
@@ -121,6 +122,10 @@ impl Store for FakeStore {
         Ok(Vec::new())
     }
 
+    fn acme(&self) -> Result<Vec<AcmeRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
@@ -155,7 +160,9 @@ impl Store for FakeStore {
                 | Change::RemoveHandout(_)
                 | Change::MarkTime(_)
                 | Change::PutAdminToken(_)
-                | Change::PutPagePassword(_) => {}
+                | Change::PutPagePassword(_)
+                | Change::PutAcme(_)
+                | Change::RemoveAcme(_) => {}
                 Change::PutAccount(record) => drop(self.accounts.lock().unwrap().insert(record.id, record)),
                 Change::RemoveAccount(id) => {
                     self.accounts.lock().unwrap().remove(&id);
