@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::server::ResolvesServerCert;
 
 use crate::certificates::Served;
+use crate::certificates::challenges::Challenges;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::source::SourceError;
 use crate::config::{ClientCa, Config, Listen};
@@ -94,9 +95,9 @@ impl Keep {
         self.index.find(&self.hasher.digest(key))
     }
 
-    fn known(&self) -> Known {
+    fn known(&self, challenges: Arc<Challenges>) -> Known {
         let Self { sessions, handouts, index, hasher, clock, .. } = self.clone();
-        Known { hasher, index, sessions, handouts, clock }
+        Known { hasher, index, sessions, handouts, clock, challenges }
     }
 }
 
@@ -167,8 +168,9 @@ impl App {
         certificates: Option<Arc<Served>>,
         activated: &mut Activated,
     ) -> Result<Self, StartError> {
+        let challenges = certificates.as_ref().map(|certificates| certificates.challenges()).unwrap_or_default();
         let tls = certificates.map(|certificates| Acceptors::new(config, &certificates)).transpose()?;
-        let gateway = Gateway::new(keep.known(), settings);
+        let gateway = Gateway::new(keep.known(challenges), settings);
         keep.handouts.start();
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
         let clients = tls.and_then(|tls| tls.certified).map(|(_, clients)| clients);
@@ -190,15 +192,16 @@ pub struct Acceptors {
 
 impl Acceptors {
     fn new(config: &Config, certificates: &Arc<Served>) -> Result<Self, StartError> {
-        let served = || -> Arc<dyn ResolvesServerCert> { Arc::<Served>::clone(certificates) };
+        let resolver = || -> Arc<dyn ResolvesServerCert> { Arc::<Served>::clone(certificates) };
+        let challenges = || certificates.challenges();
         let certified = match config.server.tls.as_ref().and_then(|tls| tls.client_ca.clone()) {
             None => None,
             Some(ca) => {
-                let authorities = ClientAuthorities::load(&ca, served())?;
+                let authorities = ClientAuthorities::load(&ca, resolver(), challenges())?;
                 Some((ca, Arc::new(authorities)))
             }
         };
-        Ok(Self { open: Arc::new(Acceptor::new(served(), None)?), certified })
+        Ok(Self { open: Arc::new(Acceptor::new(resolver(), None, challenges())?), certified })
     }
 
     fn for_listener(&self, listen: &Listen) -> Arc<Acceptor> {

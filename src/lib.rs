@@ -31,7 +31,7 @@
 //! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
 //! | [`server`] | listeners, cores, connections, TLS, stopping |
-//! | [`certificates`] | the certificates that are served: files that change, keygate's own authority; choice by name |
+//! | [`certificates`] | the certificates that are served: files that change, keygate's own authority, ACME ([`certificates::acme`]); choice by name |
 //! | [`store`] | redb, memory, sealing |
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
@@ -67,6 +67,7 @@
 //! 10. Time never goes back: everything is judged by one [`clock::SteadyClock`], which remembers the latest time over restarts.
 //! 11. A listener that leads to https forwards nothing (`gateway::redirect`).
 //! 12. Every task is tracked: [`server::drain`] alone spawns on the cores.
+//! 13. A handshake that offers `acme-tls/1` alone never reaches HTTP ([`server::tls`]).
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Admin;
 use crate::admin::actor::Actor;
 use crate::admin::error::AdminError;
+use crate::certificates::acme::RenewError;
 use crate::certificates::{self, CertificateError, Facts, Shown};
 use crate::clock::Timestamp;
 use crate::config::CertificateSource;
@@ -16,7 +17,7 @@ use crate::config::CertificateSource;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsView {
-    /// `off`, `files` or `self-signed`.
+    /// `off`, `files`, `self-signed` or `acme`.
     pub source: String,
     /// Those that are served; the first is for clients that name no host or an unknown one.
     pub certificates: Vec<CertificateView>,
@@ -57,6 +58,9 @@ pub struct CertificateView {
     pub file: Option<String>,
     /// Why there is no newer one.
     pub problem: Option<String>,
+    /// What it waits for, or when it is renewed, where keygate gets it from an ACME server.
+    #[serde(default)]
+    pub standing: Option<String>,
 }
 
 /// keygate's own authority.
@@ -81,6 +85,14 @@ impl Admin {
     pub(super) fn served_certificates(&self) -> Vec<CertificateView> {
         let Some(certificates) = &self.certificates else { return Vec::new() };
         certificates.show().1.into_iter().map(|one| view(one, certificates.now())).collect()
+    }
+
+    /// Orders a certificate by ACME now, and waits for it.
+    pub(super) async fn renew(&self, actor: Actor) -> Result<(), AdminError> {
+        let acme = self.certificates.as_ref().and_then(|certificates| certificates.acme());
+        let Some(acme) = acme else { return Err(AdminError::Renewal(RenewError::NotAcme)) };
+        tracing::info!("a new certificate was asked for by {actor}");
+        acme.renew().await.map_err(AdminError::Renewal)
     }
 
     /// What `keygate tls` shows. Blocking.
@@ -123,7 +135,7 @@ pub(crate) fn of(source: Option<&CertificateSource>, shown: Vec<Shown>, now: Tim
 }
 
 fn view(shown: Shown, now: Timestamp) -> CertificateView {
-    let Shown { facts, file, problem } = shown;
+    let Shown { facts, file, problem, standing, is_temporary: _ } = shown;
     CertificateView {
         days_left: facts.days_left(now),
         not_before: facts.not_before.to_string(),
@@ -133,6 +145,7 @@ fn view(shown: Shown, now: Timestamp) -> CertificateView {
         fingerprint: facts.fingerprint,
         file: file.map(|file| file.display().to_string()),
         problem,
+        standing,
     }
 }
 

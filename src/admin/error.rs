@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::admin::api::ErrorBody;
+use crate::certificates::acme::RenewError;
 use crate::registry::RegistryError;
 use crate::upstream::session::SessionError;
 
@@ -59,6 +60,9 @@ pub enum AdminError {
     /// The configuration on disk is wrong; the old one goes on.
     #[error("{0}")]
     Config(String),
+    /// No new certificate.
+    #[error(transparent)]
+    Renewal(RenewError),
     /// A task died.
     #[error("the gateway failed inside: {0}")]
     Inside(#[from] tokio::task::JoinError),
@@ -84,6 +88,9 @@ impl AdminError {
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Registry(_) | Self::Inside(_) | Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Renewal(RenewError::NotAcme) => StatusCode::CONFLICT,
+            Self::Renewal(RenewError::Failed(_)) => StatusCode::BAD_GATEWAY,
+            Self::Renewal(RenewError::Slow) => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream { source, .. } => match source {
                 SessionError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
                 SessionError::Waiting { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -116,6 +123,8 @@ impl AdminError {
             Self::Registry(RegistryError::Random(_)) | Self::Inside(_) | Self::Failed(_) => "failed",
             Self::Registry(_) => "store_failed",
             Self::Config(_) => "config_problems",
+            Self::Renewal(RenewError::NotAcme) => "not_acme",
+            Self::Renewal(_) => "renewal_failed",
             Self::Upstream { source, .. } => match source {
                 SessionError::Broken(_) => "upstream_refused",
                 SessionError::Unreachable(_) => "upstream_unreachable",

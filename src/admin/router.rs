@@ -91,6 +91,7 @@ pub(super) fn routes(table: Table) -> Table {
         .at(&get, "/api/status", read, "Show what the gateway does", status)
         .at(&get, "/api/tls", read, "Show the certificates that are served", tls)
         .at(&post, "/api/tls/authority/renew", all, "Make a new authority of the gateway's own", renew_authority)
+        .at(&post, "/api/tls/renew", all, "Order a new certificate by ACME now, and wait for it", renew)
         .at(&post, "/api/doctor", all, "Look at the whole installation", examine)
         .at(&post, "/api/reload", all, "Read the configuration again; a wrong one changes nothing", reload)
         .at(&post, "/api/time/forget", For::Socket, "Judge keys by the machine's clock again", forget_time)
@@ -240,6 +241,11 @@ async fn renew_authority(State(admin): Shared, Extension(peer): Asker) -> Answer
 async fn examine(State(admin): Shared, Extension(peer): Asker) -> Answer<Examined> {
     let examining = Arc::clone(&admin);
     admin.tasks.spawn(async move { examining.examine(peer).await }).await?.map(Json)
+}
+
+async fn renew(State(admin): Shared, Extension(peer): Asker) -> Answer<TlsView> {
+    admin.renew(peer).await?;
+    admin.blocking(|admin| Ok(admin.tls())).await.map(Json)
 }
 
 async fn status(State(admin): Shared) -> Answer<StatusView> {

@@ -197,7 +197,7 @@ fn signing_parameters(name: &str, key: &KeyPair, limits: Option<&Limits>, below:
     parameters
 }
 
-fn leaf_parameters(names: &[String], now: Timestamp) -> Result<CertificateParams, CertificateError> {
+pub(super) fn leaf_parameters(names: &[String], now: Timestamp) -> Result<CertificateParams, CertificateError> {
     let mut parameters = CertificateParams::new(names.to_vec())?;
     // Names stand in the extension alone; a subject longer than 64 characters would be refused.
     parameters.distinguished_name = named("keygate");
@@ -210,7 +210,7 @@ fn leaf_parameters(names: &[String], now: Timestamp) -> Result<CertificateParams
     Ok(parameters)
 }
 
-fn named(name: &str) -> DistinguishedName {
+pub(super) fn named(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);
     distinguished

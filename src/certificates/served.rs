@@ -8,9 +8,13 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::certificates::Facts;
+use crate::certificates::challenges::Challenges;
 
 /// What is served now. Connections keep what their handshake got.
-pub struct Served(ArcSwap<Vec<Offer>>);
+pub struct Served {
+    offers: ArcSwap<Vec<Offer>>,
+    challenges: Arc<Challenges>,
+}
 
 struct Offer {
     names: Vec<Name>,
@@ -44,17 +48,22 @@ impl Name {
 impl Served {
     /// In the order of the configuration: the first is for clients that name no host, or one that no certificate is for.
     pub fn new(pairs: impl IntoIterator<Item = Arc<CertifiedKey>>) -> Self {
-        Self(ArcSwap::from_pointee(offers(pairs)))
+        Self { offers: ArcSwap::from_pointee(offers(pairs)), challenges: Arc::default() }
+    }
+
+    /// What ACME servers are shown in place of them.
+    pub fn challenges(&self) -> Arc<Challenges> {
+        Arc::clone(&self.challenges)
     }
 
     /// Handshakes from now on get these.
     pub(super) fn replace(&self, pairs: impl IntoIterator<Item = Arc<CertifiedKey>>) {
-        self.0.store(Arc::new(offers(pairs)));
+        self.offers.store(Arc::new(offers(pairs)));
     }
 
     /// By the client's name for us, and among several for one name, by what the client can verify.
     fn choose(&self, host: Option<&str>, suits: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
-        let offers = self.0.load();
+        let offers = self.offers.load();
         let host = host.unwrap_or_default();
         let exact = |offer: &&Offer| offer.names.iter().any(|name| matches!(name, Name::Exact(name) if name == host));
         let wild = |offer: &&Offer| offer.names.iter().any(|name| name.is_wild_for(host));
@@ -81,7 +90,7 @@ impl ResolvesServerCert for Served {
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.load().iter().map(|offer| &offer.names)).finish()
+        f.debug_list().entries(self.offers.load().iter().map(|offer| &offer.names)).finish()
     }
 }
 

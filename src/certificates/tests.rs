@@ -9,6 +9,7 @@ use rustls::server::ResolvesServerCert;
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
+use crate::config::TlsFiles;
 
 fn now() -> Timestamp {
     Timestamp::from_millis(SystemClock::new().now().as_millis())

@@ -15,7 +15,7 @@ use crate::cli::client::Backend;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
 use crate::cli::serve::Running;
-use crate::cli::{Global, open};
+use crate::cli::{Global, open, tls};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::doctor::{Examined, Finding, Inside, Installation, Verdict, examine, files};
@@ -61,9 +61,7 @@ async fn by_ourselves(global: &Global, socket: &Path) -> Result<Vec<Finding>, Fa
     if let Ok((config, _)) = loaded {
         findings.extend(files::secrets(&config));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let certificates =
-            config.server.tls.as_ref().map_or_else(|| Ok(Vec::new()), |tls| certificates::look_only(&tls.source, clock.now()));
-        let certificates = certificates.map_err(|error| error.to_string());
+        let certificates = tls::look_only(&config, clock.now()).map_err(|failure| failure.message);
         let addresses = certificates::addresses_of_this_machine();
         findings.extend(examine(&Installation { config, clock, addresses, certificates, inside: None }).await);
     }

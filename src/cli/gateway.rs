@@ -99,12 +99,13 @@ fn reload_of(last: &ReloadView) -> String {
 fn certificate(one: &CertificateView) -> String {
     let name = one.names.first().unwrap_or(&one.subject);
     let day = one.not_after.split('T').next().unwrap_or_default();
+    let standing = one.standing.as_ref().map(|standing| format!("; {standing}")).unwrap_or_default();
     let problem = match (&one.problem, one.days_left) {
         (Some(problem), _) => format!("; no newer one: {problem}"),
         (None, 0) => "; clients refuse it, or will within a day".to_owned(),
         _ => String::new(),
     };
-    format!("{name}: {} days left, until {day}{problem}", one.days_left)
+    format!("{name}: {} days left, until {day}{standing}{problem}", one.days_left)
 }
 
 /// `keygate healthcheck`. Whether media servers are up does not matter: a restart of the gateway would not help them.

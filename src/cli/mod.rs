@@ -58,7 +58,7 @@ Keys and accounts:
 
 Store and certificates:
   store         check, backup, restore, compact, rekey, forget-time
-  tls           show, ca
+  tls           show, ca, renew
 
 Admin listener and page:
   admin         tokens, set-password, sessions

@@ -17,7 +17,7 @@ use crate::admin::page_sessions::SessionLimits;
 use crate::admin::socket::{self, AdminSocket, SocketAccess};
 use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
-use crate::certificates::{Certificates, Served};
+use crate::certificates::{Certificates, Served, acme};
 use crate::cli::failure::Failure;
 use crate::cli::signals::{Asked, Signals};
 use crate::cli::{Global, doctor, init, open, process, timekeeping, tls, watchdog};
@@ -145,7 +145,7 @@ impl Daemon {
         let store = Arc::clone(&opened.store);
         let keep =
             Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current()).map_err(|error| failed(&error))?;
-        let certificates = tls::load(&config, &clock)?;
+        let certificates = tls::load(&config, &store, &clock)?;
         // The socket first: it is refused where another keygate answers, before any port is taken.
         let socket = AdminSocket::bind(&config.admin.socket, SocketAccess::Group).map_err(|error| failed(&error))?;
         let served = certificates.as_ref().map(|certificates| certificates.served());
@@ -191,6 +191,7 @@ impl Daemon {
         let registry = Arc::clone(&app.keep.registry);
         tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
         if let Some(certificates) = certificates {
+            tasks.spawn(acme::keep(Arc::clone(&certificates), stop.clone()));
             tasks.spawn(tls::watch(certificates, app.clients.clone(), stop.clone()));
         }
         // Until the last connection has ended: a stop that hangs is for the watchdog too.

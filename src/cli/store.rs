@@ -104,6 +104,11 @@ impl Holder {
     }
 }
 
+/// The configured store as it lies there, for a command beside a gateway that does not run.
+pub(crate) fn look_at_own(config: &Config) -> Result<RedbStore, Failure> {
+    look_at(config, &config.store.path)
+}
+
 /// The store as it lies there; nothing is changed, and no new one made.
 fn look_at(config: &Config, path: &Path) -> Result<RedbStore, Failure> {
     if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
@@ -147,6 +152,7 @@ fn show(inventory: &Inventory, output: &mut Output) -> Result<(), Failure> {
         row("accounts", inventory.accounts.to_string()),
         row("sessions", inventory.sessions.to_string()),
         row("tickets and ids", inventory.handouts.to_string()),
+        row("certificates and accounts of ACME", inventory.acme.to_string()),
         row("bytes", inventory.bytes.to_string()),
     ];
     if inventory.problems.is_empty() {

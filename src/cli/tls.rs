@@ -9,13 +9,16 @@ use http::Method;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::certificates::{self as view, CertificateView, ClientsView, TlsView};
-use crate::certificates::{self, Certificates};
+use crate::certificates::acme::Acme;
+use crate::certificates::{self, Certificates, Shown};
 use crate::cli::client::Backend;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
-use crate::cli::{self, Global, open};
-use crate::clock::{Clock, SystemClock};
+use crate::cli::{self, Global, open, store};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::{CertificateSource, Config};
 use crate::server::clients::ClientAuthorities;
+use crate::store::redb::RedbStore;
 
 /// How often the running gateway looks for newer certificates.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -25,6 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub enum TlsCommand {
     /// Show the certificates that are served: names, days left, fingerprint, source
     Show,
+    /// Ask for a new certificate now, and wait for it; only with certificates by ACME
+    ///
+    /// Renewals happen by themselves in good time. This is for trying whether an order works, and for a key that may be known to others.
+    Renew,
     /// Print the certificate of keygate's own authority, for phones, televisions and browsers
     ///
     /// A device that has it trusts this gateway under every name that the gateway has at home, and goes on doing so when the gateway's own
@@ -45,6 +52,10 @@ pub enum TlsCommand {
 pub(crate) async fn run(command: &TlsCommand, global: &Global, output: &mut Output) -> Result<(), Failure> {
     match command {
         TlsCommand::Show => show(&ask(global, output).await?, output),
+        TlsCommand::Renew => {
+            let renewed = Backend::running(global).await?.call(Method::POST, "/api/tls/renew", &()).await?;
+            show(&renewed, output)
+        }
         TlsCommand::Ca { der, renew: true, yes } => ca(&renew(*yes, global).await?, *der, output),
         TlsCommand::Ca { der, .. } => ca(&ask(global, output).await?, *der, output),
     }
@@ -57,11 +68,19 @@ async fn ask(global: &Global, output: &Output) -> Result<TlsView, Failure> {
     }
     output.note("no running keygate: looking at the files");
     let (config, _) = open::config(global)?;
-    let source = config.server.tls.map(|tls| tls.source);
     let now = SystemClock::new().now();
-    let shown = source.as_ref().map(|source| certificates::look_only(source, now)).transpose();
-    let shown = shown.map_err(|error| Failure::new(Exit::NotFound, error.to_string()))?;
-    Ok(view::of(source.as_ref(), shown.unwrap_or_default(), now))
+    let shown = look_only(&config, now)?;
+    Ok(view::of(config.server.tls.as_ref().map(|tls| &tls.source), shown, now))
+}
+
+/// What there is, for whoever looks beside a gateway that does not run.
+pub(crate) fn look_only(config: &Config, now: Timestamp) -> Result<Vec<Shown>, Failure> {
+    let Some(source) = config.server.tls.as_ref().map(|tls| &tls.source) else { return Ok(Vec::new()) };
+    let acme = match source {
+        CertificateSource::Acme(_) => Some(Acme::new(Arc::new(store::look_at_own(config)?), Arc::new(SystemClock::new()))),
+        CertificateSource::Files(_) | CertificateSource::SelfSigned(_) => None,
+    };
+    certificates::look_only(source, acme.as_ref(), now).map_err(|error| Failure::new(Exit::NotFound, error.to_string()))
 }
 
 /// Only the running gateway may: what it writes must be its own.
@@ -86,6 +105,9 @@ fn show(view: &TlsView, output: &mut Output) -> Result<(), Failure> {
     };
     output.rows(&["DAYS LEFT", "UNTIL", "SOURCE", "FINGERPRINT", "NAMES"], &view.certificates.iter().map(row).collect::<Vec<_>>())?;
     for one in &view.certificates {
+        if let Some(standing) = &one.standing {
+            output.note(standing);
+        }
         if let Some(problem) = &one.problem {
             output.note(&format!("warning: no newer certificate: {problem}"));
         }
@@ -143,14 +165,19 @@ pub(crate) async fn watch(certificates: Arc<Certificates>, clients: Option<Arc<C
 }
 
 /// The certificates of a configuration that has TLS.
-pub(crate) fn load(config: &crate::config::Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Certificates>>, Failure> {
+pub(crate) fn load(config: &Config, store: &Arc<RedbStore>, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Certificates>>, Failure> {
     let Some(tls) = &config.server.tls else { return Ok(None) };
-    let loaded = Certificates::load(&tls.source, Arc::clone(clock)).map_err(|error| Failure::usage(format!("server.tls: {error}")))?;
+    let acme = Acme::new(Arc::<RedbStore>::clone(store), Arc::clone(clock));
+    let loaded = Certificates::load_with(&tls.source, Arc::clone(clock), Some(acme));
+    let loaded = loaded.map_err(|error| Failure::usage(format!("server.tls: {error}")))?;
     let (_, shown) = loaded.show();
     for one in shown {
         let file = one.file.map(|file: PathBuf| file.display().to_string());
         let source = file.unwrap_or_else(|| tls.source.as_str().to_owned());
         tracing::info!(source, until = one.facts.last_day(), sha256 = one.facts.fingerprint, "certificate for {}", one.facts.title());
+        if let Some(standing) = one.standing {
+            tracing::info!("{standing}");
+        }
     }
     Ok(Some(Arc::new(loaded)))
 }

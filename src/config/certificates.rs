@@ -9,7 +9,7 @@ use rustls::pki_types::DnsName;
 use crate::clock::{Clock, SystemClock};
 use crate::config::check::Checker;
 use crate::config::environment::DefaultPaths;
-use crate::config::file::{CertificateSection, TlsSection};
+use crate::config::file::{CertificateSection, File, TlsSection};
 use crate::config::problem::{Place, Problem};
 use crate::config::source::{SourceError, check_mode};
 use crate::config::value::{Field, Placed, Strings, TlsMode};
@@ -24,25 +24,35 @@ fn given(field: &Field<String>) -> Option<&Placed<String>> {
 }
 
 /// What the section means: the word, or what its other fields say.
-pub(crate) fn mode(section: &TlsSection, further: &[Placed<CertificateSection>]) -> TlsMode {
+pub(crate) fn mode(file: &File) -> TlsMode {
+    let section = &file.tls;
+    let has_files = given(&section.cert_file).is_some() || given(&section.key_file).is_some() || !file.certificates.is_empty();
     match &section.mode {
         Some(mode) => mode.value.0,
-        None if given(&section.cert_file).is_some() || given(&section.key_file).is_some() || !further.is_empty() => TlsMode::Files,
+        None if has_files => TlsMode::Files,
+        None if file.acme.domains.as_ref().is_some_and(|domains| !domains.value.0.is_empty()) => TlsMode::Acme,
         None => TlsMode::Off,
     }
 }
 
 impl Checker<'_> {
-    /// The section and the further certificates. Names of upstreams' hosts are added by the caller, which knows them.
-    pub(super) fn tls(&mut self, section: &TlsSection, further: &[Placed<CertificateSection>], paths: &DefaultPaths) -> Option<Tls> {
+    /// The sections of TLS. `hosts`: the upstreams' host names.
+    pub(super) fn tls(&mut self, file: &File, hosts: &[String], paths: &DefaultPaths) -> Option<Tls> {
+        let (section, further) = (&file.tls, file.certificates.as_slice());
         let pairs = self.pairs(section, further);
-        let source = match mode(section, further) {
+        let mode = mode(file);
+        if let (Some(domains), true) = (file.acme.domains.as_ref().filter(|domains| !domains.value.0.is_empty()), mode != TlsMode::Acme) {
+            let problem = Problem::new(&domains.place, "these domains get no certificate by ACME: server.tls.mode is another one");
+            self.report.warning(problem.help("write mode = \"acme\" in [server.tls]"));
+        }
+        let source = match mode {
             TlsMode::Off => {
                 self.unused_fields(section, further);
                 return None;
             }
             TlsMode::Files => self.files(section, pairs)?,
-            TlsMode::SelfSigned => self.self_signed(section, further, paths),
+            TlsMode::SelfSigned => self.self_signed(section, further, hosts, paths),
+            TlsMode::Acme => CertificateSource::Acme(Box::new(self.acme(file, hosts)?)),
         };
         let hsts = self.hsts(section, &source);
         Some(Tls { source, client_ca: self.client_ca(section), hsts })
@@ -80,7 +90,7 @@ impl Checker<'_> {
     }
 
     /// Never repeats what is no path: it may be the private key itself.
-    fn is_a_path(&mut self, name: &str, path: &Placed<String>) -> bool {
+    pub(super) fn is_a_path(&mut self, name: &str, path: &Placed<String>) -> bool {
         let is_path = !path.value.contains("-----BEGIN") && !path.value.contains(['\n', '\0']);
         if !is_path {
             let field = name.rsplit('.').next().unwrap_or(name);
@@ -127,7 +137,7 @@ impl Checker<'_> {
         }
         if let Some(file) = given(&section.client_ca_file) {
             let problem = Problem::new(&file.place, "certificates of clients need TLS, and server.tls.mode is \"off\"");
-            self.report.problem(problem.help("write mode = \"files\" or mode = \"self-signed\", or take client_ca_file away"));
+            self.report.problem(problem.help("write mode = \"files\", \"self-signed\" or \"acme\", or take client_ca_file away"));
         }
     }
 
@@ -147,14 +157,21 @@ impl Checker<'_> {
         None
     }
 
-    fn self_signed(&mut self, section: &TlsSection, further: &[Placed<CertificateSection>], paths: &DefaultPaths) -> CertificateSource {
+    fn self_signed(
+        &mut self,
+        section: &TlsSection,
+        further: &[Placed<CertificateSection>],
+        hosts: &[String],
+        paths: &DefaultPaths,
+    ) -> CertificateSource {
         let file = given(&section.cert_file).or_else(|| given(&section.key_file)).map(|field| &field.place);
         if let Some(place) = file.or_else(|| further.first().map(|one| &one.place)) {
             let problem = Problem::new(place, "server.tls has files, but its mode is \"self-signed\"");
             self.report.problem(problem.help("write mode = \"files\", or take the files away"));
         }
         let folder = given(&section.folder).map_or_else(|| paths.tls.clone(), |folder| self.folder.join(&folder.value));
-        CertificateSource::SelfSigned(SelfSigned { folder, names: self.names(&section.names) })
+        let names = self.names(&section.names).into_iter().chain(hosts.iter().cloned()).collect();
+        CertificateSource::SelfSigned(SelfSigned { folder, names })
     }
 
     fn names(&mut self, names: &Field<Strings>) -> Vec<String> {

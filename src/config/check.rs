@@ -15,7 +15,7 @@ use crate::config::listen::{self, Listen, Listened};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::source::SecretSource;
 use crate::config::value::{Field, OneOf, Placed, Size, Strings, TlsMode};
-use crate::config::{CertificateSource, Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, certificates, upstream};
+use crate::config::{Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, certificates, upstream};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -34,21 +34,19 @@ pub(crate) struct Checker<'a> {
 
 impl Checker<'_> {
     /// The configuration, complete with defaults. It is of use only when the report holds no problem.
-    pub(crate) fn config(&mut self, file: File, path: Option<&Path>) -> Config {
+    pub(crate) fn config(&mut self, mut file: File, path: Option<&Path>) -> Config {
         let paths = self.environment.default_paths(path);
-        let upstreams = upstream::check(self, file.upstreams);
+        let upstreams = upstream::check(self, std::mem::take(&mut file.upstreams));
         let default_listen = upstreams.is_empty() || upstreams.iter().any(|upstream| upstream.config.listen.is_empty());
-        let mut tls = self.tls(&file.tls, &file.certificates, &paths);
-        if let Some(Tls { source: CertificateSource::SelfSigned(own), .. }) = &mut tls {
-            own.names.extend(upstreams.iter().flat_map(|upstream| upstream.config.hosts.iter().cloned()));
-        }
+        let hosts: Vec<String> = upstreams.iter().flat_map(|upstream| upstream.config.hosts.iter().cloned()).collect();
+        let tls = self.tls(&file, &hosts, &paths);
+        // What the file says of TLS counts, not whether the files are good: one mistake, one message.
+        let plain = certificates::mode(&file) == TlsMode::Off;
         let allow_plaintext = file.server.allow_plaintext.as_ref().is_some_and(|allow| allow.value);
         let plain_listeners =
             file.server.listen_plain.as_ref().map(|listen| self.listens("server.listen_plain", &listen.value)).unwrap_or_default();
         let redirects = file.server.listen_redirect.clone();
         let proxied = file.server.proxy_protocol_listen.clone();
-        // What the file says of TLS counts, not whether the files are good: one mistake, one message.
-        let plain = certificates::mode(&file.tls, &file.certificates) == TlsMode::Off;
         let admin = self.admin(file.admin, &paths, plain);
         let (mut server, mut listeners) = self.server(file.server, tls, default_listen);
         server.listen_plain = plain_listeners.iter().map(|listener| listener.value.clone()).collect();

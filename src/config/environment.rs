@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::file::{File, SECTIONS, misfit, unknown};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::source::SecretSource;
-use crate::config::value::Placed;
+use crate::config::value::{Field, Placed};
 
 /// What the configuration takes from outside its file.
 #[derive(Clone, Debug, Default)]
@@ -56,15 +56,18 @@ impl Environment {
             let place = Place::Variable(variable.clone());
             let section = section.to_ascii_lowercase().replace("__", ".");
             let field = field.to_ascii_lowercase();
-            if section == "store.master_key" {
-                override_master_key(file, &field, value, place, report);
+            if let Some((section, name, source)) = secret(file, &section) {
+                match SecretSource::of(&field, value) {
+                    Ok(value) => *source = Some(Placed { value, place }),
+                    Err(mismatch) => report.problem(misfit(section, name, mismatch, place)),
+                }
                 continue;
             }
             match file.set(&section, &field, value, &place) {
                 Some(Ok(())) => {}
-                Some(Err(_)) if section == "store" && field == "master_key" => report.problem(
-                    Problem::new(&place, "store.master_key must say where the secret is, it never holds the secret itself")
-                        .help("set KEYGATE_STORE__MASTER_KEY__FILE, or KEYGATE_STORE__MASTER_KEY__ENV to the name of another variable"),
+                Some(Err(_)) if secret(file, &format!("{section}.{field}")).is_some() => report.problem(
+                    Problem::new(&place, format!("{section}.{field} must say where the secret is, it never holds the secret itself"))
+                        .help(format!("set {variable}__FILE, or {variable}__ENV to the name of another variable")),
                 ),
                 Some(Err(mismatch)) => report.problem(misfit(&section, &field, mismatch, place)),
                 None => report.problem(unknown_variable(&section, &field, place)),
@@ -73,10 +76,12 @@ impl Environment {
     }
 }
 
-fn override_master_key(file: &mut File, form: &str, value: &str, place: Place, report: &mut Report) {
-    match SecretSource::of(form, value) {
-        Ok(source) => file.store.master_key = Some(Placed { value: source, place }),
-        Err(mismatch) => report.problem(misfit("store", "master_key", mismatch, place)),
+/// The field of this whole name, if it says where a secret is.
+fn secret<'a>(file: &'a mut File, name: &str) -> Option<(&'static str, &'static str, &'a mut Field<SecretSource>)> {
+    match name {
+        "store.master_key" => Some(("store", "master_key", &mut file.store.master_key)),
+        "server.tls.acme.eab_hmac_key" => Some(("server.tls.acme", "eab_hmac_key", &mut file.acme.eab_hmac_key)),
+        _ => None,
     }
 }
 

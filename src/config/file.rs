@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::acme::ChallengeWord;
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::similar::closest;
 use crate::config::source::SecretSource;
@@ -87,6 +88,22 @@ section!(
     }
 );
 section!(
+    /// `[server.tls.acme]`
+    AcmeSection, "server.tls.acme", {
+        domains: Strings,
+        contact: Strings,
+        directory: String,
+        ca_file: String,
+        challenge: OneOf<ChallengeWord>,
+        dns_hook: Strings,
+        dns_hook_timeout: Duration,
+        dns_propagation_delay: Duration,
+        profile: String,
+        eab_kid: String,
+        eab_hmac_key: SecretSource,
+    }
+);
+section!(
     /// `[[server.tls.certificate]]`
     CertificateSection, "server.tls.certificate", {
         cert_file: String,
@@ -158,6 +175,7 @@ section!(
 pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     (ServerSection::NAME, ServerSection::FIELDS),
     (TlsSection::NAME, TlsSection::FIELDS),
+    (AcmeSection::NAME, AcmeSection::FIELDS),
     (CertificateSection::NAME, CertificateSection::FIELDS),
     (LimitsSection::NAME, LimitsSection::FIELDS),
     (StoreSection::NAME, StoreSection::FIELDS),
@@ -172,6 +190,7 @@ const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "upstream"];
 pub(crate) struct File {
     pub(crate) server: ServerSection,
     pub(crate) tls: TlsSection,
+    pub(crate) acme: AcmeSection,
     /// Each with the place of its header.
     pub(crate) certificates: Vec<Placed<CertificateSection>>,
     pub(crate) limits: LimitsSection,
@@ -234,7 +253,10 @@ impl File {
         let place = Place::Span(tls.span());
         match tls.get_ref() {
             DeValue::Table(table) => {
-                fill(&mut self.tls, table, &["certificate"], report);
+                fill(&mut self.tls, table, &["certificate", "acme"], report);
+                if let Some(acme) = table.get("acme") {
+                    self.read_acme(acme, report);
+                }
                 let Some(certificates) = table.get("certificate") else { return };
                 self.certificates = list("server.tls.certificate", certificates, report);
             }
@@ -250,12 +272,23 @@ impl File {
         }
     }
 
+    fn read_acme(&mut self, acme: &Spanned<DeValue<'_>>, report: &mut Report) {
+        match acme.get_ref() {
+            DeValue::Table(table) => fill(&mut self.acme, table, &[], report),
+            _ => report.problem(
+                Problem::new(&Place::Span(acme.span()), "server.tls.acme must be a section")
+                    .help("write mode = \"acme\" in [server.tls], and [server.tls.acme] on a line of its own"),
+            ),
+        }
+    }
+
     /// Sets one field by its section's name, for the environment; `None` when there is no such field.
     pub(crate) fn set(&mut self, section: &str, field: &str, text: &str, place: &Place) -> Option<Result<(), Mismatch>> {
         let given = Given::Text(text);
         match section {
             "server" => self.server.set(field, &given, place),
             "server.tls" => self.tls.set(field, &given, place),
+            "server.tls.acme" => self.acme.set(field, &given, place),
             "limits" => self.limits.set(field, &given, place),
             "store" => self.store.set(field, &given, place),
             "admin" => self.admin.set(field, &given, place),

@@ -3,6 +3,7 @@
 //! `file` is the shape of the TOML, `value` reads single values, `check`, `upstream` and `trust` judge them together, `environment` is all
 //! that comes from outside, `load` the ways in, and [`problem`] is what can be wrong: everything at once, with line and caret.
 
+mod acme;
 mod admin;
 mod certificates;
 mod check;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::config::acme::{AcmeChallenge, AcmeEab, AcmeSettings, DnsHook};
 pub use crate::config::listen::{Listen, NotListen, descriptor_names};
 pub use crate::config::load::Outside;
 use crate::config::source::SecretSource;
@@ -105,6 +107,8 @@ pub enum CertificateSource {
     Files(Vec<TlsFiles>),
     /// keygate's own authority.
     SelfSigned(SelfSigned),
+    /// An ACME server, asked by keygate itself.
+    Acme(Box<AcmeSettings>),
 }
 
 impl CertificateSource {
@@ -113,6 +117,7 @@ impl CertificateSource {
         match self {
             Self::Files(_) => "files",
             Self::SelfSigned(_) => "self-signed",
+            Self::Acme(_) => "acme",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whole files and their messages.
 
+mod acme;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,6 +58,13 @@ fn the_example_holds_every_field_with_its_default() {
         let table = match *section {
             "upstream" => named["upstream"][0].as_table(),
             "server.tls" => named["server"]["tls"].as_table(),
+            "server.tls.acme" => {
+                // One without the other is a mistake: neither can stand here alone.
+                assert!(EXAMPLE.contains("    eab_hmac_key = { file = "));
+                let acme = named["server"]["tls"]["acme"].as_table().expect("a section");
+                assert!(fields.iter().all(|field| *field == "eab_hmac_key" || acme.contains_key(*field)), "{acme:?}");
+                continue;
+            }
             // A list, empty by default: its fields are in the words above it.
             "server.tls.certificate" => {
                 assert!(fields.iter().all(|field| EXAMPLE.contains(&format!("{field} = \""))));

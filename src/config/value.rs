@@ -247,10 +247,13 @@ pub(crate) enum TlsMode {
     Files,
     /// keygate's own authority.
     SelfSigned,
+    /// An ACME server.
+    Acme,
 }
 
 impl Word for TlsMode {
-    const WORDS: &'static [(&'static str, Self)] = &[("off", Self::Off), ("files", Self::Files), ("self-signed", Self::SelfSigned)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("files", Self::Files), ("self-signed", Self::SelfSigned), ("acme", Self::Acme)];
 }
 
 const REFERENCE: &str = "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";

@@ -34,11 +34,15 @@ fn own_authority() -> Finding {
 }
 
 fn dates(one: &Shown, now: Timestamp) -> Finding {
-    let Shown { facts, file, problem } = one;
+    let Shown { facts, file, problem, standing, is_temporary } = one;
     let about = file.as_ref().map_or_else(|| facts.title(), |file| file.display().to_string());
     let days = facts.days_left(now);
     let text = format!("for {}, until {} ({days} days)", facts.title(), facts.last_day());
     let finding = match problem {
+        _ if *is_temporary => {
+            let cure = problem.clone().unwrap_or_else(|| "It is being asked for: look again in a minute".to_owned());
+            Finding::failed(CHECK, standing.clone().unwrap_or_default()).cure(cure)
+        }
         _ if now >= facts.not_after => {
             Finding::failed(CHECK, format!("expired: {text}")).cure("Clients refuse it: put a new one in its place")
         }
@@ -89,6 +93,8 @@ mod tests {
             },
             file: None,
             problem: problem.map(ToOwned::to_owned),
+            standing: None,
+            is_temporary: false,
         }
     }
 
@@ -102,6 +108,14 @@ mod tests {
         assert_eq!(short.verdict, Verdict::Ok, "one of six days is always near its end");
         let broken = dates(&shown(&["media.lan"], 90, Some("key_file is missing")), Timestamp::from_secs(DAY));
         assert_eq!((broken.verdict, broken.cure.as_deref()), (Verdict::Warning, Some("There is no newer one: key_file is missing")));
+    }
+
+    #[test]
+    fn one_that_only_fills_a_place_is_no_certificate() {
+        let standing = Some("a temporary certificate".to_owned());
+        let one = Shown { standing, is_temporary: true, ..shown(&["media.example.org"], 365, Some("port 443 is closed")) };
+        let found = dates(&one, Timestamp::from_secs(DAY));
+        assert_eq!((found.verdict, found.sentence().as_str()), (Verdict::Failed, "a temporary certificate. port 443 is closed"));
     }
 
     #[test]

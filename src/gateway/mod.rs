@@ -23,11 +23,11 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
+use crate::certificates::challenges::Challenges;
 use crate::clock::Clock;
 use crate::forward::socketio::table::Table;
 use crate::gateway::guessing::{Throttle, TooOften};
 use crate::gateway::native::Remembered;
-use crate::gateway::redirect::Challenges;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Settings;
 use crate::handouts::Handouts;
@@ -51,7 +51,7 @@ pub struct Gateway {
     guesses: Throttle,
     native_logins: Throttle,
     sockets: Arc<Table>,
-    challenges: Challenges,
+    challenges: Arc<Challenges>,
     unbelieved_proxy: ArcSwapOption<IpAddr>,
     /// Marked when a key may have died.
     key_changes: watch::Sender<()>,
@@ -69,6 +69,8 @@ pub struct Known {
     pub handouts: Arc<Handouts>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What ACME servers are shown.
+    pub challenges: Arc<Challenges>,
 }
 
 impl std::fmt::Debug for Known {
@@ -86,7 +88,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// Over the keys and sessions of one store.
     pub fn new(known: Known, settings: Settings) -> Arc<Self> {
-        let Known { hasher, index, sessions, handouts, clock } = known;
+        let Known { hasher, index, sessions, handouts, clock, challenges } = known;
         let key_changes = watch::Sender::new(());
         let marker = key_changes.clone();
         index.on_change(move || marker.send_modify(|()| ()));
@@ -105,7 +107,7 @@ impl Gateway {
             connections,
             guesses,
             native_logins,
-            challenges: Challenges::default(),
+            challenges,
             unbelieved_proxy: ArcSwapOption::empty(),
             key_changes,
         })
@@ -160,7 +162,7 @@ impl Gateway {
     }
 
     /// What redirecting listeners answer to ACME servers.
-    pub const fn challenges(&self) -> &Challenges {
+    pub const fn challenges(&self) -> &Arc<Challenges> {
         &self.challenges
     }
 

@@ -1,14 +1,13 @@
 //! What a listener answers that only leads to https. Nothing is forwarded from there, and a key that comes there is burnt: everybody on
 //! the way could read it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use arc_swap::ArcSwap;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use crate::carrier::{self, Presented};
+use crate::certificates::challenges::Challenges;
 use crate::forward::body::GatewayBody;
 use crate::gateway::inspect::{self, Head};
 use crate::gateway::refusal::Refusal;
@@ -19,42 +18,19 @@ use crate::target::Host;
 /// Where an ACME server asks (RFC 8555, section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
-/// Answers to ACME's http-01 challenges, by token; empty unless an order is under way.
-#[derive(Debug, Default)]
-pub struct Challenges(ArcSwap<HashMap<String, String>>);
-
-impl Challenges {
-    /// From now on, `token` is answered with its key authorization.
-    pub fn set(&self, token: &str, authorization: &str) {
-        self.0.rcu(|known| {
-            let mut known = HashMap::clone(known);
-            known.insert(token.to_owned(), authorization.to_owned());
-            known
-        });
-    }
-
-    /// The challenge is over.
-    pub fn remove(&self, token: &str) {
-        self.0.rcu(|known| {
-            let mut known = HashMap::clone(known);
-            known.remove(token);
-            known
-        });
-    }
-
-    fn answer(&self, path: &str) -> Option<Response<GatewayBody>> {
-        let token = path.strip_prefix(CHALLENGES)?;
-        let mut response = match self.0.load().get(token) {
-            Some(authorization) => Response::new(GatewayBody::own(authorization.clone().into())),
-            None => {
-                let mut response = Response::new(GatewayBody::EMPTY);
-                *response.status_mut() = StatusCode::NOT_FOUND;
-                response
-            }
-        };
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        Some(response)
-    }
+/// The answer to an ACME server's question, if it is one.
+fn challenge(challenges: &Challenges, path: &str) -> Option<Response<GatewayBody>> {
+    let token = path.strip_prefix(CHALLENGES)?;
+    let mut response = match challenges.answer(token) {
+        Some(authorization) => Response::new(GatewayBody::own(authorization.into())),
+        None => {
+            let mut response = Response::new(GatewayBody::EMPTY);
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+    };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    Some(response)
 }
 
 /// What came in clear text that must not.
@@ -86,7 +62,7 @@ impl Worker {
             return Err(Refusal::ClearText);
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        if let Some(answer) = is_read.then(|| self.gateway().challenges().answer(uri.path())).flatten() {
+        if let Some(answer) = is_read.then(|| challenge(self.gateway().challenges(), uri.path())).flatten() {
             return Ok(answer);
         }
         let shown = Head { method: request.method(), uri, version: request.version(), headers };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::server::ResolvesServerCert;
 
 use crate::certificates::Trouble;
+use crate::certificates::challenges::Challenges;
 use crate::config::ClientCa;
 use crate::config::tls::{Authorities, TlsProblem};
 use crate::server::tls::{Acceptor, AcceptorError};
@@ -34,13 +35,13 @@ pub enum ClientsError {
 }
 
 impl ClientAuthorities {
-    /// Reads the file. `certificates` are what keygate itself shows there. Blocking.
+    /// Reads the file. `certificates` are what keygate itself shows there, `challenges` what it shows to ACME servers. Blocking.
     ///
     /// # Errors
     /// [`ClientsError`].
-    pub fn load(ca: &ClientCa, certificates: Arc<dyn ResolvesServerCert>) -> Result<Self, ClientsError> {
+    pub fn load(ca: &ClientCa, certificates: Arc<dyn ResolvesServerCert>, challenges: Arc<Challenges>) -> Result<Self, ClientsError> {
         let Authorities { roots, digest } = Authorities::read(&ca.file)?;
-        let acceptor = Arc::new(Acceptor::new(certificates, Some(Arc::new(roots)))?);
+        let acceptor = Arc::new(Acceptor::new(certificates, Some(Arc::new(roots)), challenges)?);
         Ok(Self { acceptor, state: Mutex::new(State { file: ca.file.clone(), digest, trouble: Trouble::default() }) })
     }
 

@@ -18,7 +18,7 @@ const WITHOUT_TLS: &[u8] =
 /// The most that is read of a request that is not answered otherwise: what is unread resets the connection, and takes the answer along.
 const DRAINED: u64 = 64 << 10;
 
-/// Why there is no TLS.
+/// Why there is no connection to serve.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     /// A request in clear text.
@@ -27,6 +27,9 @@ pub(crate) enum HandshakeError {
     /// The two could not agree, or the connection broke.
     #[error("no TLS handshake: {0}")]
     Failed(#[from] io::Error),
+    /// It was all that the other end wanted.
+    #[error("an ACME server was shown that a name is ours")]
+    Challenge,
     /// Time was up.
     #[error("no TLS handshake within {} s", .0.as_secs_f32())]
     TooLate(Duration),
@@ -39,7 +42,7 @@ pub(crate) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Dura
             answer(stream).await;
             return Err(HandshakeError::WithoutTls);
         }
-        Ok(acceptor.accept(stream).await?)
+        acceptor.accept(stream).await?.ok_or(HandshakeError::Challenge)
     });
     done.await.unwrap_or(Err(HandshakeError::TooLate(limit)))
 }

@@ -57,22 +57,24 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["upstream/", "registry/", "config/"], &["crate::admin", "crate::cli", "crate::app"]),
-    // Certificates come from files and clocks, and go to whoever shakes hands.
+    // Certificates come from files and clocks, or by ACME over the network, and go to whoever shakes hands.
     (
         &["certificates/"],
-        &[
-            "crate::gateway",
-            "crate::forward",
-            "crate::server",
-            "crate::registry",
-            "crate::store",
-            "crate::admin",
-            "crate::cli",
-            "crate::app",
-            "tokio::",
-            "hyper::",
-        ],
+        &["crate::gateway", "crate::forward", "crate::server", "crate::registry", "crate::admin", "crate::cli", "crate::app", "redb::"],
     ),
+    (
+        &[
+            "certificates/mod.rs",
+            "certificates/challenges.rs",
+            "certificates/facts.rs",
+            "certificates/kept.rs",
+            "certificates/local.rs",
+            "certificates/names.rs",
+            "certificates/served.rs",
+        ],
+        &["dyn Store", "store::redb", "store::memory", "tokio::", "hyper::", "instant_acme::"],
+    ),
+    (&["certificates/acme/schedule.rs", "certificates/acme/held.rs"], &["tokio::", "hyper::", "dyn Store"]),
     (&["config/"], &["crate::certificates"]),
     // Checks are data: who asks for them and who prints them is not their business.
     (&["doctor/"], &["crate::admin", "crate::cli", "crate::app", "dyn Store", "store::redb"]),
@@ -100,7 +102,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("task::spawn_local(", &["server/drain.rs"]),
     ("LocalSet", &["server/"]),
     // Work of the operator's side and of the end of the program, each awaited where it begins.
-    ("task::spawn_blocking(", &["server/drain.rs", "admin/", "cli/"]),
+    ("task::spawn_blocking(", &["server/drain.rs", "admin/", "cli/", "certificates/acme/"]),
+    // What ACME servers say stays there.
+    ("instant_acme::", &["certificates/acme/"]),
     ("std::process::exit", &["cli/", "main.rs"]),
     ("SystemTime::now", &["clock.rs"]),
     ("#[allow(", &[]),

@@ -2,7 +2,7 @@
 
 mod clients;
 mod handshakes;
-mod running;
+pub(crate) mod running;
 mod stopping;
 
 use std::net::TcpListener;

@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod acme;
 mod activation;
 mod admin;
 mod admin_listener;

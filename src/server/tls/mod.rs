@@ -2,13 +2,18 @@
 
 pub mod provider;
 
+use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::{Accept, TlsAcceptor};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
+
+use crate::certificates::challenges::Challenges;
 
 /// Sessions of TLS 1.2 clients that know no tickets; all others carry theirs themselves. About half a KiB each.
 const REMEMBERED_SESSIONS: usize = 256;
@@ -18,6 +23,7 @@ pub struct Acceptor {
     certificates: Arc<dyn ResolvesServerCert>,
     /// For handshakes that begin now.
     config: ArcSwap<ServerConfig>,
+    challenges: Arc<Challenges>,
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -39,12 +45,16 @@ pub enum AcceptorError {
 
 impl Acceptor {
     /// With certificates by the client's name for us. With `clients`, a client must show a certificate that one of these authorities
-    /// signed. Each acceptor has ticket keys of its own: a session that began without a client's certificate cannot go on where one is asked for.
+    /// signed; who asks for one of the `challenges` is an ACME server, and shows none. Each acceptor has ticket keys of its own: a session that began without a client's certificate cannot go on where one is asked for.
     ///
     /// # Errors
     /// When the crypto provider lacks the protocol versions, or `clients` is empty.
-    pub fn new(certificates: Arc<dyn ResolvesServerCert>, clients: Option<Arc<RootCertStore>>) -> Result<Self, AcceptorError> {
-        Ok(Self { config: ArcSwap::from_pointee(configure(Arc::clone(&certificates), clients)?), certificates })
+    pub fn new(
+        certificates: Arc<dyn ResolvesServerCert>,
+        clients: Option<Arc<RootCertStore>>,
+        challenges: Arc<Challenges>,
+    ) -> Result<Self, AcceptorError> {
+        Ok(Self { config: ArcSwap::from_pointee(configure(Arc::clone(&certificates), clients)?), certificates, challenges })
     }
 
     /// From now on, a client must show a certificate that one of these authorities signed. Sessions that began under others are not taken
@@ -57,19 +67,42 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Shakes hands over this connection.
-    pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
-        TlsAcceptor::from(self.config.load_full()).accept(stream)
+    /// Shakes hands over this connection. `None`: that was all that the other end wanted (tls-alpn-01), and the connection is over.
+    ///
+    /// # Errors
+    /// When it fails; the other end was told.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+        if self.challenges.await_handshakes() {
+            // Seldom, and larger than what all others need.
+            return Box::pin(self.accept_or_prove(stream)).await;
+        }
+        TlsAcceptor::from(self.config.load_full()).accept(stream).await.map(Some)
     }
 
-    /// For the admin listener, which speaks HTTP/1.1 only.
+    /// While an order by tls-alpn-01 is under way: what the client offers decides.
+    async fn accept_or_prove(&self, stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let hello = start.client_hello();
+        let challenge = hello.alpn().and_then(|protocols| self.challenges.handshake(hello.server_name(), protocols));
+        match challenge {
+            None => start.into_stream(self.config.load_full()).await.map(Some),
+            Some(config) => {
+                let mut stream = start.into_stream(config).await?;
+                // Nothing follows (RFC 8737, section 3).
+                stream.shutdown().await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// For the admin listener, which speaks HTTP/1.1 only, and is not what ACME servers come to.
     ///
     /// # Errors
     /// As [`Acceptor::new`].
     pub fn http1_only(certificates: Arc<dyn ResolvesServerCert>) -> Result<Self, AcceptorError> {
         let mut config = configure(Arc::clone(&certificates), None)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: ArcSwap::from_pointee(config), certificates })
+        Ok(Self { config: ArcSwap::from_pointee(config), certificates, challenges: Arc::default() })
     }
 }
 

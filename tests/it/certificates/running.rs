@@ -60,7 +60,7 @@ fn assert_pattern(bytes: &[u8], from: usize) {
 }
 
 /// What runs.
-pub(super) struct Running<'a> {
+pub(crate) struct Running<'a> {
     standin: &'a StandIn,
     key: String,
     stream: Wire,
@@ -76,7 +76,7 @@ impl<'a> Running<'a> {
     const SIZE: usize = 40_000_000;
     const PIECE: usize = 3_000_000;
 
-    pub(super) async fn start(client: &Client, home: &Home, standin: &'a StandIn, key: &str) -> Self {
+    pub(crate) async fn start(client: &Client, home: &Home, standin: &'a StandIn, key: &str) -> Self {
         let long = format!("/keygate-test/bytes/{}", Self::SIZE);
         let mut stream1 = client.wire(home.address, "localhost").await;
         stream1.write(ask(key, &long, "")).await;
@@ -91,7 +91,7 @@ impl<'a> Running<'a> {
     }
 
     /// Takes a piece of each stream, and a message; asks something new on the second stream's connection.
-    pub(super) async fn goes_on(&mut self) {
+    pub(crate) async fn goes_on(&mut self) {
         self.take(Self::PIECE).await;
         self.take2(Self::PIECE).await;
         self.standin.control().push("still here");
@@ -100,7 +100,7 @@ impl<'a> Running<'a> {
     }
 
     /// Each stream comes to its end with every byte, and the idle connection is good for one more request.
-    pub(super) async fn ends_well(mut self) {
+    pub(crate) async fn ends_well(mut self) {
         self.goes_on().await;
         self.take(Self::SIZE - self.taken).await;
         self.take2(Self::SIZE - self.taken2).await;

@@ -91,7 +91,8 @@ async fn a_host_that_no_certificate_is_for_is_named_and_so_is_an_end_that_is_nea
         not_after: now.plus(day * 10),
         fingerprint: String::new(),
     };
-    installation.certificates = Ok(vec![Shown { facts, file: Some("fullchain.pem".into()), problem: None }]);
+    installation.certificates =
+        Ok(vec![Shown { facts, file: Some("fullchain.pem".into()), problem: None, standing: None, is_temporary: false }]);
     let findings = examine(&installation).await;
     let of_certificates: Vec<_> = findings.iter().filter(|finding| finding.check == "certificate").collect();
     let [dates, names, _own] = of_certificates.as_slice() else { panic!("{of_certificates:#?}") };

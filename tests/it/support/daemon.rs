@@ -72,7 +72,7 @@ impl Drop for Home {
 
 /// A free port of a loopback address that nobody else uses: on the common one, any connection of another test could take it before the
 /// daemon does.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let own = Ipv4Addr::new(127, std::process::id().to_le_bytes()[0] | 1, high, low);
