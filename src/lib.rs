@@ -22,10 +22,10 @@
 //! | [`secret`], [`clock`], [`redact`] | values that cannot be printed; time as an argument; the one redactor |
 //! | [`target`] | path and host of a request, judged |
 //! | [`carrier`] | where credentials travel; takes all of them out of a request |
-//! | [`keys`] | the key's text, its stored form, the index in memory |
+//! | [`keys`] | the key's text, its stored form, its rights ([`keys::scope`], [`keys::preset`]), the index in memory |
 //! | [`lifeline`] | tells what runs on a key that the key has died |
 //! | [`scrub`] | takes upstream credentials out of answers, as text |
-//! | [`policy`] | what a known key may do, by its scopes and the class of the route; makes permits |
+//! | [`policy`] | what a known key may do, by its scopes and libraries and by what the route takes; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::tls`] (whom it trusts) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |

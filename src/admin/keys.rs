@@ -145,7 +145,7 @@ impl Admin {
     }
 }
 
-fn key_id(text: &str) -> Result<KeyId, AdminError> {
+pub(super) fn key_id(text: &str) -> Result<KeyId, AdminError> {
     text.parse().map_err(|_| AdminError::NotFound(format!("there is no key {text:?}: a key's id has ten characters")))
 }
 

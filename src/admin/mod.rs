@@ -17,6 +17,7 @@ pub mod error;
 mod extract;
 mod guard;
 mod keys;
+mod libraries;
 mod lines;
 pub mod listener;
 mod names;

@@ -141,11 +141,13 @@ async fn list_keys(State(admin): Shared, Asked(filter): Asked<Filter>) -> Answer
     admin.blocking(move |admin| admin.list_keys(filter.r#match.as_deref(), filter.revoked)).await.map(Json)
 }
 
-async fn create_key(State(admin): Shared, Extension(peer): Asker, Given(request): Given<NewKeyRequest>) -> Answer<OneKey> {
+async fn create_key(State(admin): Shared, Extension(peer): Asker, Given(mut request): Given<NewKeyRequest>) -> Answer<OneKey> {
+    request.libraries = admin.libraries_of(&request.user_id, request.libraries.take()).await?;
     admin.blocking(move |admin| admin.create_key(request, peer)).await.map(Json)
 }
 
-async fn create_keys(State(admin): Shared, Extension(peer): Asker, Given(request): Given<NewKeyRequest>) -> Result<Stream, AdminError> {
+async fn create_keys(State(admin): Shared, Extension(peer): Asker, Given(mut request): Given<NewKeyRequest>) -> Result<Stream, AdminError> {
+    request.libraries = admin.libraries_of(&request.user_id, request.libraries.take()).await?;
     let created = admin.blocking(move |admin| admin.create_keys(request, peer)).await?;
     Ok(Stream(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines::new(created))).into_response()))
 }
@@ -158,8 +160,9 @@ async fn patch_key(
     State(admin): Shared,
     Extension(peer): Asker,
     Named(id): Named,
-    Given(request): Given<PatchKeyRequest>,
+    Given(mut request): Given<PatchKeyRequest>,
 ) -> Answer<OneKey> {
+    request.libraries = admin.libraries_for(&id, &request).await?;
     admin.blocking(move |admin| admin.patch_key(&id, request, peer)).await.map(Json)
 }
 

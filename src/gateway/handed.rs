@@ -15,6 +15,7 @@ use crate::target::Path;
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::RouteClass;
 use crate::upstream::dialect::capability::{self, Handling};
+use crate::upstream::dialect::libraries::{Reach, Subject};
 use crate::upstream::{Kind, UpstreamName};
 
 /// What a request asks for, as far as handouts go.
@@ -28,6 +29,8 @@ pub(super) struct Asked<'a> {
     pub(super) class: RouteClass,
     /// What a key must have for it.
     pub(super) needs: Scopes,
+    /// How far across libraries it goes.
+    pub(super) reach: Reach,
     /// A WebSocket handshake.
     pub(super) websocket: bool,
 }
@@ -41,6 +44,11 @@ pub(super) enum TicketFault {
 }
 
 impl Asked<'_> {
+    /// What a key is judged by.
+    pub(super) const fn wanted(&self) -> (Scopes, Subject<'_>) {
+        (self.needs, Subject { kind: self.upstream.kind, reach: self.reach, path: self.path, query: self.query })
+    }
+
     /// Emby opens a socket on any path.
     fn is_reading(&self) -> bool {
         !self.websocket && (self.method == Method::GET || self.method == Method::HEAD)

@@ -35,6 +35,7 @@ use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::call;
 use crate::upstream::client::Partition;
+use crate::upstream::dialect::libraries::Reach;
 use crate::upstream::dialect::{Device, GrantError, RouteClass, TokenState};
 use crate::upstream::session::SessionError;
 
@@ -139,7 +140,16 @@ impl Visit<'_> {
         Found::leave_native(&mut head.headers);
         let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         let admission = Admission::Native(pass);
-        let asked = Asked { upstream: &site.upstream, method: &head.method, path, query: None, class, needs: Scopes::NONE, websocket };
+        let asked = Asked {
+            upstream: &site.upstream,
+            method: &head.method,
+            path,
+            query: None,
+            class,
+            needs: Scopes::NONE,
+            reach: Reach::Thing,
+            websocket,
+        };
         let handing = handed::handling(self.worker.gateway(), asked, &admission, &mut head.headers);
         let wanted = Wanted { uri, path, query: uri.query().map(Into::into), websocket: on_client.is_some() };
         let admitted = Admitted { admission: &admission, session: None, upstream: &site.upstream };
@@ -162,8 +172,16 @@ impl Visit<'_> {
     /// What a request has of the server's own, where it needs something.
     async fn owned(&self, errand: &Errand<'_>, class: RouteClass, carrier: Option<Carrier>) -> Result<Owned, Refusal> {
         let Errand { site, path, websocket, .. } = *errand;
-        let asked =
-            Asked { upstream: &site.upstream, method: &errand.head.method, path, query: None, class, needs: Scopes::NONE, websocket };
+        let asked = Asked {
+            upstream: &site.upstream,
+            method: &errand.head.method,
+            path,
+            query: None,
+            class,
+            needs: Scopes::NONE,
+            reach: Reach::Thing,
+            websocket,
+        };
         match carrier {
             Some(carrier) => self.check(errand, carrier).await.map(|()| Owned::Checked),
             None if handed::is_of_person(self.worker.gateway(), asked) => Ok(Owned::HandedOut),

@@ -40,6 +40,7 @@ use crate::server::connection::Peer;
 use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::client::Partition;
+use crate::upstream::dialect::libraries::{Reach, Subject};
 use crate::upstream::dialect::{RouteClass, Routed, TokenState, Verdict};
 use crate::upstream::session::Session;
 
@@ -112,14 +113,22 @@ impl Visit<'_> {
         }
 
         // 2. Every credential is found. Logins have one of their own and people may have one of the server's own: another way, both rare.
-        let Routed { class, mut needs } = site.upstream.dialect().routed(&head.method, &path);
+        let Routed { class, mut needs, mut reach } = site.upstream.dialect().routed(&head.method, &path);
         if inspected.upgrade == Some(Upgrade::WebSocket) {
             // Emby and Jellyfin open a socket on any path; who knows of none there answers a plain request.
-            needs = needs.or(Scopes::of(Scope::Events));
+            (needs, reach) = (needs.or(Scopes::of(Scope::Events)), Reach::Everything);
         }
         let found = carrier::read(&head.headers, query, site.upstream.kind == Kind::Audiobookshelf)?;
-        let asked =
-            Asked { upstream: &site.upstream, method: &head.method, path: &path, query: found.query.as_deref(), class, needs, websocket };
+        let asked = Asked {
+            upstream: &site.upstream,
+            method: &head.method,
+            path: &path,
+            query: found.query.as_deref(),
+            class,
+            needs,
+            reach,
+            websocket,
+        };
         if login::is_account_route(class) || native::is_native(self.worker.gateway(), &site, &found.presented, asked) {
             let errand = Errand { site: &site, path: &path, class, uri: &uri, host, head, websocket };
             return Box::pin(self.person(errand, found, body, notes)).await;
@@ -133,8 +142,16 @@ impl Visit<'_> {
         }
 
         // 3. Who is it, and may it pass?
-        let asked =
-            Asked { upstream: &site.upstream, method: &head.method, path: &path, query: taken.query.as_deref(), class, needs, websocket };
+        let asked = Asked {
+            upstream: &site.upstream,
+            method: &head.method,
+            path: &path,
+            query: taken.query.as_deref(),
+            class,
+            needs,
+            reach,
+            websocket,
+        };
         let admission = match self.judge(taken.presented, &site, asked, notes)? {
             // A socket is never public, also where its path is (pyemby's is "/").
             Judged::Admitted(Admission::Open(_)) if websocket => return Err(Refusal::NoKey),
@@ -152,7 +169,7 @@ impl Visit<'_> {
             Admission::Key(_) | Admission::Open(_) | Admission::Native(_) | Admission::Opening(_) => None,
         };
 
-        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class, needs, websocket };
+        let asked = Asked { upstream: &site.upstream, method: &head.method, path: &path, query: None, class, needs, reach, websocket };
         let handing = handed::handling(self.worker.gateway(), asked, &admission, &mut head.headers);
 
         // 5. The request in the upstream's form: nothing in it is the client's word about who it is.
@@ -210,7 +227,7 @@ impl Visit<'_> {
             trail.carrier = Some(proof.as_str());
             trail.key = Some(verified.clone());
         }
-        let permit = self.admit(verified, proof, site, asked.needs).map_err(refusal)?;
+        let permit = self.admit(verified, proof, site, asked.wanted()).map_err(refusal)?;
         if let Some(trail) = notes {
             trail.account = Some(Arc::clone(permit.account()));
         }
@@ -222,10 +239,16 @@ impl Visit<'_> {
         gateway.index.find(&gateway.hasher.digest(key))
     }
 
-    pub(super) fn admit(&self, verified: Verified, proof: Proof, site: &Site, needs: Scopes) -> Result<Permit, Denied> {
+    pub(super) fn admit(
+        &self,
+        verified: Verified,
+        proof: Proof,
+        site: &Site,
+        (needs, subject): (Scopes, Subject<'_>),
+    ) -> Result<Permit, Denied> {
         let gateway = self.worker.gateway();
         let account = gateway.sessions.account(verified.account());
-        let wanted = policy::Wanted { upstream: &site.upstream.name, needs, now: gateway.clock.now() };
+        let wanted = policy::Wanted { upstream: &site.upstream.name, needs, subject: Some(subject), now: gateway.clock.now() };
         let permit = policy::admit(verified, proof, account, wanted, &self.worker.lifelines)?;
         self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)

@@ -143,7 +143,12 @@ impl Porter {
     fn admit(&self, verified: Option<Verified>, proof: Proof) -> Option<Permit> {
         let (gateway, verified) = (self.worker.gateway(), verified?);
         let account = gateway.sessions.account(verified.account());
-        let wanted = policy::Wanted { upstream: &self.site.upstream.name, needs: Scopes::of(Scope::Events), now: gateway.clock.now() };
+        let wanted = policy::Wanted {
+            upstream: &self.site.upstream.name,
+            needs: Scopes::of(Scope::Events),
+            subject: None,
+            now: gateway.clock.now(),
+        };
         policy::admit(verified, proof, account, wanted, &self.worker.lifelines).ok()
     }
 

@@ -56,7 +56,7 @@ impl Verified {
         self.shard.entry(self.position).scopes()
     }
     /// The upstream's ids of the libraries that it is confined to; `None`: not confined.
-    pub fn libraries(&self) -> Option<impl Iterator<Item = &str>> {
+    pub fn libraries(&self) -> Option<impl Iterator<Item = &str> + Clone> {
         self.shard.libraries(self.position)
     }
     /// Its name.

@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// The ids of the libraries that an entry at such a position is confined to, if it is.
-    pub(crate) fn libraries(&self, position: u32) -> Option<impl Iterator<Item = &str>> {
+    pub(crate) fn libraries(&self, position: u32) -> Option<impl Iterator<Item = &str> + Clone> {
         let entry = self.entry(position);
         Some(self.libraries_of(entry)?.split_terminator(SEPARATOR))
     }

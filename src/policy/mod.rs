@@ -11,6 +11,7 @@ use crate::lifeline::{Lifeline, Lifelines};
 use crate::store::records::AccountRecord;
 use crate::upstream::UpstreamName;
 use crate::upstream::dialect::RouteClass;
+use crate::upstream::dialect::libraries::Subject;
 
 /// Proof that a request may go to an upstream as an account. Made by [`admit`] alone, cannot be copied, and lives until the last
 /// byte of the answer.
@@ -141,6 +142,8 @@ pub struct Wanted<'a> {
     pub upstream: &'a UpstreamName,
     /// What its route takes.
     pub needs: Scopes,
+    /// What it says of libraries; `None`: it goes across all of them.
+    pub subject: Option<Subject<'a>>,
     /// The time.
     pub now: Timestamp,
 }
@@ -161,20 +164,44 @@ pub fn admit(
     wanted: Wanted<'_>,
     lifelines: &Rc<Lifelines>,
 ) -> Result<Permit, Denied> {
-    if !verified.is_active() {
-        return Err(Denied::Disabled);
+    let account = judge(&verified, account, wanted)?;
+    let lifeline = lifelines.begin(&verified);
+    Ok(Permit { verified, proof, account, lifeline })
+}
+
+/// The judgement alone: whether a known key may, and the account that it acts for then. It lets nothing pass.
+///
+/// # Errors
+/// [`Denied`].
+pub fn judge(verified: &Verified, account: Option<Arc<AccountRecord>>, wanted: Wanted<'_>) -> Result<Arc<AccountRecord>, Denied> {
+    let account = judge_alone(verified, account, wanted.now)?;
+    if account.upstream != *wanted.upstream {
+        return Err(Denied::OtherUpstream);
     }
-    if verified.expires_at() <= wanted.now {
-        return Err(Denied::Expired);
-    }
-    let account = account.filter(|account| account.upstream == *wanted.upstream).ok_or(Denied::OtherUpstream)?;
     let has = verified.scopes();
     let missing = wanted.needs.without(has);
     if !missing.is_empty() {
         return Err(Denied::MissingScope { missing, has });
     }
-    let lifeline = lifelines.begin(&verified);
-    Ok(Permit { verified, proof, account, lifeline })
+    let is_within = |allowed| wanted.subject.is_some_and(|subject| subject.is_within(allowed));
+    if verified.libraries().is_some_and(|allowed| !is_within(allowed)) {
+        return Err(Denied::OtherLibrary);
+    }
+    Ok(account)
+}
+
+/// Whether a key is good for anything at all.
+///
+/// # Errors
+/// [`Denied`].
+pub fn judge_alone(verified: &Verified, account: Option<Arc<AccountRecord>>, now: Timestamp) -> Result<Arc<AccountRecord>, Denied> {
+    if !verified.is_active() {
+        return Err(Denied::Disabled);
+    }
+    if verified.expires_at() <= now {
+        return Err(Denied::Expired);
+    }
+    account.ok_or(Denied::OtherUpstream)
 }
 
 /// What may pass without a key.

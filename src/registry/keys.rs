@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::keys::record::{KeyRecord, PreviousSecret};
 use crate::keys::{ApiKey, KeyId};
-use crate::registry::{Created, KeyPatch, MAX_BULK, NewKey, Registry, RegistryError, Unsettled, check_text, revoked};
+use crate::registry::{Created, KeyPatch, MAX_BULK, NewKey, Registry, RegistryError, Unsettled, check_libraries, check_text, revoked};
 use crate::store::{Change, StoreError};
 use crate::upstream::session::SessionId;
 
@@ -36,6 +36,7 @@ impl Registry {
     fn create_named(&self, new: &NewKey, names: impl Iterator<Item = String>) -> Result<Vec<Created>, RegistryError> {
         check_text("name", &new.name)?;
         check_text("maker", &new.created_by)?;
+        check_libraries(new.libraries.as_deref())?;
         let mut unsettled = self.writer();
         self.account(new.account)?;
         let names: Vec<String> = names.collect();
@@ -157,6 +158,7 @@ impl Registry {
         if let Some(name) = &patch.name {
             check_text("name", name)?;
         }
+        check_libraries(patch.libraries.as_ref().and_then(Option::as_deref))?;
         let mut unsettled = self.writer();
         let before = self.living_key(&unsettled, id)?;
         if let Some(account) = patch.account {

@@ -252,6 +252,28 @@ fn revoked(record: &KeyRecord, now: Timestamp) -> KeyRecord {
 }
 
 /// Names are 1 to 200 bytes and hold no control characters: they stand in logs and in terminals.
+/// Libraries of keys, beyond any that a server has.
+const MAX_LIBRARIES: usize = 100;
+/// Longest id of a library, in bytes.
+const MAX_LIBRARY_BYTES: usize = 64;
+
+/// Ids of libraries are short words with both Audiobookshelf (UUIDs), Jellyfin (GUIDs) and Emby (numbers).
+fn check_libraries(ids: Option<&[String]>) -> Result<(), RegistryError> {
+    let is_id =
+        |id: &String| (1..=MAX_LIBRARY_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match ids {
+        Some([]) => Err(RegistryError::Invalid("a key must be confined to one library at least, or to none at all".to_owned())),
+        Some(ids) if ids.len() > MAX_LIBRARIES => {
+            Err(RegistryError::Invalid(format!("a key can be confined to {MAX_LIBRARIES} libraries at most")))
+        }
+        Some(ids) => match ids.iter().find(|id| !is_id(id)) {
+            Some(id) => Err(RegistryError::Invalid(format!("{id:?} is not the id of a library"))),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
 fn check_text(what: &str, text: &str) -> Result<(), RegistryError> {
     if !(1..=MAX_NAME_BYTES).contains(&text.len()) {
         return Err(RegistryError::Invalid(format!("the {what} must have 1 to {MAX_NAME_BYTES} bytes, not {}", text.len())));

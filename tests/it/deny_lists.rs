@@ -1,15 +1,10 @@
 //! Routes that mint, reveal or change credentials of a media server, or rule it: refused to every key without the scope `admin`, in every
 //! spelling that reaches the same handler, and open to a key with it. Made from the tables themselves, so that a new line is tried too.
 
-mod documents;
+pub(crate) mod documents;
 
-use std::net::SocketAddr;
-
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use keygate::keys::{ApiKey, Scopes};
 use keygate::registry::KeyPatch;
 use keygate::target::Path;
@@ -17,11 +12,10 @@ use keygate::upstream::Kind;
 use keygate::upstream::dialect::{self, Route, RouteClass};
 
 use crate::support::http::{self as client, Answer};
-use crate::support::net::TcpStream;
+use crate::support::spelling::{Connection, ambiguous, examples, methods, parsed, spellings};
 use crate::support::tls::{Trust, exchange};
 use crate::support::{Rig, Setup};
 
-const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 const CHALLENGE: &str = r#"Bearer realm="keygate", error="insufficient_scope", scope="admin""#;
 
 fn documented(kind: Kind) -> &'static [&'static str] {
@@ -32,65 +26,12 @@ fn every_day(kind: Kind) -> &'static [&'static str] {
     if kind == Kind::Audiobookshelf { documents::AUDIOBOOKSHELF_EVERY_DAY } else { documents::MEDIABROWSER_EVERY_DAY }
 }
 
-fn parsed(request: &str) -> (Method, &str) {
-    let (method, path) = request.split_once(' ').expect("a method and a path");
-    (method.parse().expect("a method"), path)
-}
-
 fn class(kind: Kind, method: &Method, path: &str) -> RouteClass {
     dialect::of(kind).route(method, &Path::parse(path).expect(path))
 }
 
 fn restricted(kind: Kind) -> impl Iterator<Item = &'static Route> {
     dialect::of(kind).routes().iter().filter(|route| route.class == RouteClass::Restricted)
-}
-
-fn methods(route: &Route) -> impl Iterator<Item = &'static Method> + Clone {
-    METHODS.iter().filter(|method| route.methods.contains(method))
-}
-
-/// Paths that a pattern stands for.
-fn examples(pattern: &str) -> Vec<String> {
-    let front: String = pattern
-        .split('/')
-        .filter(|part| !part.is_empty() && !part.contains('*'))
-        .fold(String::new(), |path, part| path + "/" + if part.starts_with('{') { "7f" } else { part });
-    let below = [format!("{front}/7f"), format!("{front}/7f/8e.x/9d")];
-    match pattern {
-        pattern if pattern.ends_with("/**") => vec![front, below[1].clone()],
-        pattern if pattern.ends_with("/*") => below.to_vec(),
-        _ => vec![front],
-    }
-}
-
-/// Spellings of a path that the servers, or some of their versions, read as the same.
-fn spellings(path: &str, kind: Kind) -> Vec<String> {
-    let encoded = |place: usize| format!("{}%{:02X}{}", &path[..place], path.as_bytes()[place], &path[place + 1..]);
-    let mut all = vec![path.to_owned(), path.to_ascii_uppercase(), path.to_ascii_lowercase(), format!("{path}/"), format!("//{path}")];
-    all.extend(path.match_indices('/').map(|(place, _)| format!("{}/{}", &path[..place], &path[place..])));
-    all.push(path.bytes().map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") }).collect());
-    all.extend([encoded(1), encoded(path.len() - 1), format!("{path}?a=/b/../c&x"), format!("{path}/?")]);
-    for base in dialect::of(kind).base_paths() {
-        all.extend([format!("/{base}{path}"), format!("/{}{path}/", base.to_ascii_uppercase()), format!("//{base}//{}", &path[1..])]);
-    }
-    if kind != Kind::Audiobookshelf {
-        all.extend([format!("{path}.json"), format!("{path}.xml"), format!("/emby/emby{path}")]);
-    }
-    all
-}
-
-/// Spellings that can be read in more than one way.
-fn ambiguous(path: &str) -> [String; 7] {
-    let (front, last) = path.rsplit_once('/').expect("a slash");
-    [
-        format!("/.{path}"),
-        format!("/x/..{path}"),
-        format!("{path}/%2e"),
-        format!("{front}/%2F{last}"),
-        format!("{front}/{last}%5c"),
-        format!("{path};x=1"),
-        format!("{path}%00"),
-    ]
 }
 
 /// A rig whose upstream answers 404 to whatever reaches it, and two keys of one account: without the scope, and with it.
@@ -137,32 +78,6 @@ fn assert_missing_scope(answer: &Answer, method: &Method, target: &str) {
     assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {target}: {}", answer.text());
     assert_eq!(answer.header("www-authenticate"), Some(CHALLENGE), "{method} {target}");
     assert!(method == Method::HEAD || answer.json()["error"] == "missing_scope", "{method} {target}: {}", answer.text());
-}
-
-/// One connection for many requests.
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    host: String,
-}
-
-impl Connection {
-    async fn to(address: SocketAddr) -> Self {
-        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
-        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        tokio::spawn(connection);
-        Self { sender, host: address.to_string() }
-    }
-
-    async fn ask(&mut self, method: &Method, target: &str, key: Option<&ApiKey>) -> Answer {
-        let mut request = Request::builder().method(method).uri(target).header("host", &self.host);
-        if let Some(key) = key {
-            request = request.header("x-emby-token", key.expose());
-        }
-        self.sender.ready().await.expect("still open");
-        let answer = self.sender.send_request(request.body(Full::default()).expect(target));
-        let (head, body) = tokio::time::timeout(client::PATIENCE, answer).await.expect("in time").expect("an answer").into_parts();
-        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
-    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ mod redirect;
 mod refusals;
 mod retry;
 mod revocation;
+mod rights;
 mod routing;
 mod scrubbing;
 mod sessions;

@@ -22,6 +22,7 @@ use crate::keys::Scopes;
 use crate::policy::{Permit, Proof};
 use crate::upstream::Kind;
 use crate::upstream::dialect::RouteClass;
+use crate::upstream::dialect::libraries::{Reach, Subject};
 
 /// Audiobookshelf gives refresh tokens in the body to who asks so, in these very letters.
 const RETURN_TOKENS: HeaderName = HeaderName::from_static("x-return-tokens");
@@ -114,7 +115,8 @@ impl Visit<'_> {
         match presented {
             Presented::Key(key, carrier) => {
                 let verified = self.find(&key).ok_or(Refusal::UnknownKey(carrier))?;
-                let permit = self.admit(verified, Proof::Key(key, carrier), errand.site, Scopes::NONE);
+                let subject = Subject { kind: errand.site.upstream.kind, reach: Reach::Thing, path: errand.path, query: None };
+                let permit = self.admit(verified, Proof::Key(key, carrier), errand.site, (Scopes::NONE, subject));
                 let permit = permit.map_err(|denied| Refusal::Denied(denied, carrier))?;
                 if let Some(trail) = notes {
                     trail.carrier = Some(permit.proof().as_str());

@@ -10,6 +10,7 @@ pub mod capability;
 mod emby;
 mod holdings;
 mod jellyfin;
+pub mod libraries;
 mod mediabrowser;
 pub mod minting;
 pub mod quick_connect;

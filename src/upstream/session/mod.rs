@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use rustc_hash::FxHashMap;
 
@@ -33,10 +33,11 @@ use crate::secret::Secret;
 use crate::store::records::AccountRecord;
 use crate::store::{Store, StoreError};
 use crate::upstream::client::Upstream;
+use crate::upstream::dialect::libraries::{self, Library};
 use crate::upstream::dialect::{Device, TokenState};
 use crate::upstream::session::core::{Core, Goal};
 pub use crate::upstream::session::minting::AdministratorError;
-use crate::upstream::{AccountId, Credential, UpstreamName, survey};
+use crate::upstream::{AccountId, Credential, UpstreamName, call, survey};
 
 /// What to do about an account that is broken and stays: the reason says nothing of that.
 pub fn advice(account: &str) -> String {
@@ -345,6 +346,26 @@ impl Sessions {
         let upstream = self.core.upstream(&account.upstream)?;
         let answer = survey::believes_forwarding(&upstream, session.headers.iter().cloned().collect()).await;
         answer.map_err(|error| SessionError::Unreachable(error.to_string()))
+    }
+
+    /// The libraries that an account sees at its media server. Asked with a session of the account's.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn libraries(&self, id: AccountId) -> Result<Vec<Library>, SessionError> {
+        let mut session = self.current(SessionId { account: id, key: None }, None).await?;
+        let account = self.account(id).ok_or(SessionError::NoAccount)?;
+        let upstream = self.core.upstream(&account.upstream)?;
+        let ask = async |session: &Session| {
+            let list = libraries::list(upstream.kind, account.user_id.as_deref(), &session.headers);
+            call::call(&upstream, list, None).await.map_err(|error| SessionError::Unreachable(error.to_string()))
+        };
+        let mut answer = ask(&session).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && account.credential.is_renewable() {
+            session = self.replace(&session, None).await?;
+            answer = ask(&session).await?;
+        }
+        libraries::read_list(upstream.kind, &answer).map_err(|error| SessionError::Unreachable(error.to_string()))
     }
 
     /// The state of an account's sessions, for `accounts list` and `accounts show`.

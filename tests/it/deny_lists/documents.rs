@@ -2,7 +2,7 @@
 //! from the tables of `keygate::upstream::dialect`, so that a line that goes missing there is missed here.
 
 /// Audiobookshelf: the administrator's side, the account, what mints and what rules.
-pub(super) const AUDIOBOOKSHELF: &[&str] = &[
+pub(crate) const AUDIOBOOKSHELF: &[&str] = &[
     "GET /api/api-keys",
     "POST /api/api-keys",
     "PATCH /api/api-keys/7f",
@@ -72,7 +72,7 @@ pub(super) const AUDIOBOOKSHELF: &[&str] = &[
 ];
 
 /// Emby and Jellyfin: the escape hatches, and what rules the server.
-pub(super) const MEDIABROWSER: &[&str] = &[
+pub(crate) const MEDIABROWSER: &[&str] = &[
     "POST /Users/7f/Authenticate",
     "POST /Users/AuthenticateWithQuickConnect",
     "POST /QuickConnect/Initiate",
@@ -141,7 +141,7 @@ pub(super) const MEDIABROWSER: &[&str] = &[
 ];
 
 /// What Audiobookshelf's apps, Home Assistant, Music Assistant and dashboards ask for.
-pub(super) const AUDIOBOOKSHELF_EVERY_DAY: &[&str] = &[
+pub(crate) const AUDIOBOOKSHELF_EVERY_DAY: &[&str] = &[
     "GET /api/libraries",
     "GET /api/libraries/7f",
     "GET /api/libraries/7f/items",
@@ -192,7 +192,7 @@ pub(super) const AUDIOBOOKSHELF_EVERY_DAY: &[&str] = &[
 ];
 
 /// What Emby's and Jellyfin's apps, Home Assistant, Kodi, Homepage and Jellyseerr ask for.
-pub(super) const MEDIABROWSER_EVERY_DAY: &[&str] = &[
+pub(crate) const MEDIABROWSER_EVERY_DAY: &[&str] = &[
     "GET /Encoding/PublicToneMapOptions",
     "GET /System/Info",
     "GET /System/Info/Public",

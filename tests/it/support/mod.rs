@@ -6,6 +6,7 @@ pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod net;
 pub(crate) mod socket;
+pub(crate) mod spelling;
 pub(crate) mod sweep;
 pub(crate) mod tls;
 pub(crate) mod wire;

@@ -1,7 +1,7 @@
 //! The routes of Audiobookshelf. Sources: `server/Server.js`, `server/routers/{ApiRouter,HlsRouter,PublicRouter}.js` of 2.36.0, all of them.
 
 use crate::upstream::dialect::routes::need::*;
-use crate::upstream::dialect::routes::{ANY, DELETE, PATCH, POST, READ, Route, WRITE, closed, keyed, on};
+use crate::upstream::dialect::routes::{ANY, DELETE, PATCH, POST, READ, Route, WRITE, across, closed, keyed, on};
 use crate::upstream::dialect::{Media, RouteClass};
 
 use RouteClass::{Capability, Identity, Image, Login, Logout, Refresh, Share, Socket, WebUi};
@@ -143,7 +143,7 @@ pub(in crate::upstream::dialect) const ROUTES: &[Route] = &[
     keyed(WRITE, "/api/me/item/{id}/bookmark", PROGRESS),
     keyed(DELETE, "/api/me/item/{id}/bookmark/{time}", PROGRESS),
     // Collections, which all share, and playlists.
-    keyed(READ, "/api/collections", BROWSE),
+    across(READ, "/api/collections", BROWSE),
     keyed(READ, "/api/collections/{id}", BROWSE),
     keyed(WRITE, "/api/collections/**", PERSONAL),
     keyed(READ, "/api/playlists", BROWSE),
@@ -154,9 +154,9 @@ pub(in crate::upstream::dialect) const ROUTES: &[Route] = &[
     keyed(WRITE, "/api/authors/{id}/**", METADATA),
     keyed(READ, "/api/series/{id}", BROWSE),
     keyed(WRITE, "/api/series/{id}", METADATA),
-    keyed(READ, "/api/tags", BROWSE),
+    across(READ, "/api/tags", BROWSE),
     keyed(WRITE, "/api/tags/{tag}", METADATA),
-    keyed(READ, "/api/genres", BROWSE),
+    across(READ, "/api/genres", BROWSE),
     keyed(WRITE, "/api/genres/{genre}", METADATA),
     // Providers outside are asked: for editing.
     keyed(READ, "/api/search/covers", METADATA),

@@ -13,8 +13,9 @@ mod tree;
 
 use http::Method;
 
-use crate::keys::Scopes;
+use crate::keys::{Scope, Scopes};
 use crate::upstream::dialect::RouteClass;
+use crate::upstream::dialect::libraries::Reach;
 
 pub(super) use tree::{Habits, Tree};
 
@@ -71,6 +72,8 @@ pub struct Route {
     pub class: RouteClass,
     /// The scopes that a key must have for it, all of them. None: every key may.
     pub needs: Scopes,
+    /// How far across libraries it goes.
+    pub reach: Reach,
 }
 
 /// What a request is to the gateway, and what it takes.
@@ -80,21 +83,60 @@ pub struct Routed {
     pub class: RouteClass,
     /// The scopes that a key must have for it.
     pub needs: Scopes,
+    /// How far across libraries it goes.
+    pub reach: Reach,
 }
 
 impl Routed {
     /// What is in no table: nobody has looked at it.
-    pub const UNKNOWN: Self = Self { class: RouteClass::Keyed, needs: need::MANAGE };
+    pub const UNKNOWN: Self = Self { class: RouteClass::Keyed, needs: need::MANAGE, reach: Reach::Everything };
 }
 
 /// A line of a table.
 const fn on(methods: Methods, pattern: &'static str, class: RouteClass, needs: Scopes) -> Route {
-    Route { methods, pattern, class, needs }
+    Route { methods, pattern, class, needs, reach: reach(pattern, needs) }
+}
+
+/// What says nothing else is about one thing, or belongs to the account. The scopes that are about the whole server are so in all libraries.
+const fn reach(pattern: &'static str, needs: Scopes) -> Reach {
+    const SERVER_WIDE: Scopes = Scopes::among(&[Scope::Status, Scope::Events, Scope::Upload, Scope::Scan, Scope::Manage, Scope::Admin]);
+    if begins(pattern, "/api/libraries/{") {
+        Reach::Library
+    } else if needs.and(SERVER_WIDE).is_empty() {
+        Reach::Thing
+    } else {
+        Reach::Everything
+    }
+}
+
+/// `starts_with`, which is no `const fn`.
+const fn begins(text: &str, front: &str) -> bool {
+    matches!(text.as_bytes().split_at_checked(front.len()), Some((begin, _)) if is_equal(begin, front.as_bytes()))
+}
+
+const fn is_equal(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let (Some((first, rest)), Some((second, others))) = (one.split_first(), other.split_first()) {
+        if *first != *second {
+            return false;
+        }
+        (one, other) = (rest, others);
+    }
+    one.is_empty() && other.is_empty()
 }
 
 /// A line about a route that is forwarded for a key with a scope.
 const fn keyed(methods: Methods, pattern: &'static str, needs: Scopes) -> Route {
     on(methods, pattern, RouteClass::Keyed, needs)
+}
+
+/// A line about a list of all libraries, or of the one that the query names.
+const fn listing(pattern: &'static str, needs: Scopes) -> Route {
+    Route { reach: Reach::Listing, ..keyed(READ, pattern, needs) }
+}
+
+/// A line about what goes across all libraries.
+const fn across(methods: Methods, pattern: &'static str, needs: Scopes) -> Route {
+    Route { reach: Reach::Everything, ..keyed(methods, pattern, needs) }
 }
 
 /// A line of the deny lists.

@@ -8,6 +8,7 @@ use http::Method;
 use crate::keys::Scopes;
 use crate::target::Path;
 use crate::upstream::dialect::RouteClass;
+use crate::upstream::dialect::libraries::Reach;
 use crate::upstream::dialect::routes::{Methods, Route, Routed};
 
 /// More segments than any pattern has: what lies deeper can only be meant by a `*`.
@@ -60,7 +61,7 @@ impl Tree {
     }
 
     fn insert(&mut self, route: &Route) {
-        let rule = (route.methods, Routed { class: route.class, needs: route.needs });
+        let rule = (route.methods, Routed { class: route.class, needs: route.needs, reach: route.reach });
         let mut at = 0;
         for part in route.pattern.split('/').filter(|part| !part.is_empty()) {
             match part {
@@ -171,9 +172,9 @@ impl Tree {
 /// stricter.
 fn joined(first: Option<Routed>, second: Option<Routed>) -> Option<Routed> {
     let Some(second) = second else { return first };
-    let base = first.unwrap_or(Routed { class: RouteClass::Keyed, needs: Scopes::NONE });
+    let base = first.unwrap_or(Routed { class: RouteClass::Keyed, needs: Scopes::NONE, reach: Reach::Thing });
     let class = if is_stricter(second.class) { second.class } else { base.class };
-    Some(Routed { class, needs: base.needs.or(second.needs) })
+    Some(Routed { class, needs: base.needs.or(second.needs), reach: base.reach.max(second.reach) })
 }
 
 /// Whether a class closes a route or hands it to keygate: what it is for one spelling it is for all. Open classes are not widened.

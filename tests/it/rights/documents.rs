@@ -1,0 +1,243 @@
+//! What it takes to ask for what, written down from the documents about the three servers and apart from the tables of
+//! `keygate::upstream::dialect`, so that a wrong line there is found out here. Requests of the deny lists are in `deny_lists/documents.rs`.
+
+/// A scope's name and requests that take it; `-`: every key may.
+pub(super) type Expected = (&'static str, &'static [&'static str]);
+
+/// Audiobookshelf: section 9 of the document about it, and what its own apps ask for.
+pub(super) const AUDIOBOOKSHELF: &[Expected] = &[
+    (
+        "-",
+        &["GET /status", "GET /ping", "GET /healthcheck", "GET /api/me", "POST /api/authorize", "GET /api/items/7f/cover", "GET /item/7f"],
+    ),
+    (
+        "browse",
+        &[
+            "GET /api/libraries",
+            "GET /api/libraries/7f",
+            "GET /api/libraries/7f/items",
+            "GET /api/libraries/7f/series/8e",
+            "GET /api/libraries/7f/personalized",
+            "GET /api/libraries/7f/search",
+            "GET /api/libraries/7f/filterdata",
+            "GET /api/items/7f",
+            "HEAD /api/items/7f",
+            // A POST that only reads.
+            "POST /api/items/batch/get",
+            "GET /api/me/progress",
+            "GET /api/me/progress/7f/8e",
+            "GET /api/me/bookmarks",
+            "GET /api/me/listening-stats",
+            "GET /api/me/items-in-progress",
+            "GET /api/collections",
+            "GET /api/playlists/7f",
+            "GET /api/authors/7f",
+            "GET /api/series/7f",
+        ],
+    ),
+    ("status", &["GET /api/tasks", "GET /api/stats/server", "GET /api/stats/year/2026", "GET /api/libraries/7f/stats"]),
+    (
+        "stream",
+        &[
+            "POST /api/items/7f/play",
+            "POST /api/items/7f/play/8e",
+            "GET /api/items/7f/file/12",
+            "GET /api/items/7f/ebook",
+            "GET /api/items/7f/ebook/12",
+            "GET /hls/7f/output.m3u8",
+            "GET /public/session/7f/track/1",
+            "GET /api/session/7f",
+        ],
+    ),
+    ("download", &["GET /api/items/7f/download", "GET /api/items/7f/file/12/download", "GET /api/libraries/7f/download"]),
+    (
+        "progress",
+        &[
+            "PATCH /api/me/progress/7f",
+            "PATCH /api/me/progress/7f/8e",
+            "PATCH /api/me/progress/batch/update",
+            "DELETE /api/me/progress/7f",
+            "POST /api/session/7f/sync",
+            "POST /api/session/7f/close",
+            "POST /api/session/local",
+            "POST /api/session/local-all",
+            "POST /api/me/item/7f/bookmark",
+            "DELETE /api/me/item/7f/bookmark/12",
+            // GETs that write.
+            "GET /api/me/progress/7f/remove-from-continue-listening",
+            "GET /api/me/series/7f/remove-from-continue-listening",
+            "GET /api/me/series/7f/readd-to-continue-listening",
+        ],
+    ),
+    ("personal", &["POST /api/playlists", "POST /api/playlists/7f/batch/add", "DELETE /api/playlists/7f/item/8e", "POST /api/collections"]),
+    ("events", &["GET /socket.io", "POST /socket.io"]),
+    ("upload", &["POST /api/upload", "POST /api/podcasts", "POST /api/podcasts/feed", "POST /api/podcasts/7f/download-episodes"]),
+    ("scan", &["POST /api/libraries/7f/scan", "POST /api/items/7f/scan", "POST /api/items/batch/scan"]),
+    (
+        "metadata",
+        &[
+            "PATCH /api/items/7f/media",
+            "POST /api/items/7f/cover",
+            "POST /api/items/batch/update",
+            "POST /api/items/7f/chapters",
+            "PATCH /api/libraries/7f/narrators/8e",
+            "DELETE /api/libraries/7f/narrators/8e",
+            "PATCH /api/authors/7f",
+            "POST /api/tags/rename",
+            "GET /api/search/books",
+        ],
+    ),
+    (
+        "delete",
+        &["DELETE /api/items/7f", "POST /api/items/batch/delete", "DELETE /api/items/7f/file/12", "DELETE /api/podcasts/7f/episode/8e"],
+    ),
+    (
+        "manage",
+        &[
+            // GETs that write.
+            "GET /api/libraries/7f/matchall",
+            "GET /api/podcasts/7f/checknew",
+            "GET /api/podcasts/7f/clear-queue",
+            "POST /api/emails/send-ebook-to-device",
+            "POST /api/validate-cron",
+            "GET /api/anything/new",
+            "POST /api/me",
+            "PUT /api/items/7f",
+        ],
+    ),
+    (
+        "admin",
+        &["GET /api/backups/7f/apply", "GET /api/notifications/test", "POST /api/libraries/7f/remove-metadata", "PATCH /api/me/password"],
+    ),
+];
+
+/// Emby and Jellyfin: sections 6 and 7 of the document about them, and what apps, Home Assistant, Kodi and the *arr programs ask for.
+pub(super) const MEDIABROWSER: &[Expected] = &[
+    (
+        "-",
+        &[
+            "GET /System/Info/Public",
+            "GET /System/Ping",
+            "GET /Branding/Css",
+            "GET /Users/Me",
+            "GET /Items/7f/Images/Primary",
+            "GET /web/a.js",
+        ],
+    ),
+    (
+        "browse",
+        &[
+            "GET /Items",
+            "GET /Items/7f",
+            "GET /Items/Filters",
+            "GET /Items/7f/Similar",
+            "GET /Users/7f",
+            "GET /Users/7f/Views",
+            "GET /UserViews",
+            "GET /Users/7f/Items",
+            "GET /Users/7f/Items/Latest",
+            "GET /Users/7f/Items/8e",
+            "GET /Shows/NextUp",
+            "GET /Shows/7f/Episodes",
+            "GET /Search/Hints",
+            "GET /Artists/AlbumArtists",
+            "GET /Persons/x",
+            "GET /Playlists/7f/Items",
+            "GET /LiveTv/Channels",
+            // A POST that only reads.
+            "POST /LiveTv/Programs",
+            "GET /DisplayPreferences/usersettings",
+            "GET /Localization/Options",
+            "GET /Library/MediaFolders",
+        ],
+    ),
+    ("status", &["GET /Sessions", "GET /System/Info", "GET /Items/Counts", "GET /Users", "HEAD /Users"]),
+    (
+        "stream",
+        &[
+            // POSTs that only read.
+            "POST /Items/7f/PlaybackInfo",
+            "GET /Items/7f/PlaybackInfo",
+            "POST /LiveStreams/Open",
+            "POST /LiveStreams/Close",
+            "GET /Videos/7f/stream.mkv",
+            "GET /Videos/7f/master.m3u8",
+            "GET /Videos/7f/hls1/main/0.ts",
+            "GET /Videos/7f/8e/Subtitles/2/Stream.vtt",
+            "GET /Audio/7f/universal",
+            "GET /Audio/7f/Lyrics",
+            "DELETE /Videos/ActiveEncodings",
+            "GET /Playback/BitrateTest",
+            "POST /Sessions/Capabilities/Full",
+        ],
+    ),
+    ("download", &["GET /Items/7f/Download", "GET /Items/7f/File", "GET /Sync/JobItems/7f/File", "POST /Sync/Jobs"]),
+    (
+        "progress",
+        &[
+            "POST /Sessions/Playing",
+            "POST /Sessions/Playing/Progress",
+            "POST /Sessions/Playing/Stopped",
+            "POST /Users/7f/PlayedItems/8e",
+            "DELETE /Users/7f/PlayedItems/8e",
+            "POST /UserPlayedItems/7f",
+            "POST /Users/7f/FavoriteItems/8e",
+            "DELETE /UserFavoriteItems/7f",
+            "POST /UserItems/7f/Rating",
+            "POST /Users/7f/PlayingItems/8e/Progress",
+        ],
+    ),
+    (
+        "personal",
+        &[
+            "POST /Playlists",
+            "DELETE /Playlists/7f/Items",
+            "POST /Playlists/7f/Items/8e/Move/2",
+            "POST /Collections/7f/Items",
+            "POST /DisplayPreferences/usersettings",
+            "POST /Users/Configuration",
+            "POST /Users/7f/Configuration",
+            "POST /UserImage",
+        ],
+    ),
+    ("control", &["POST /Sessions/7f/Playing/Pause", "POST /Sessions/7f/Message", "POST /Sessions/7f/Command/Mute", "POST /SyncPlay/New"]),
+    ("events", &["GET /socket", "GET /embywebsocket"]),
+    ("upload", &["POST /Devices/CameraUploads"]),
+    ("scan", &["POST /Library/Refresh", "POST /Library/Media/Updated", "POST /Library/Series/Added"]),
+    (
+        "metadata",
+        &[
+            "POST /Items/7f",
+            "POST /Items/7f/Refresh",
+            "DELETE /Items/7f/Images/Primary",
+            "POST /Items/RemoteSearch/Movie",
+            "POST /Audio/7f/Lyrics",
+        ],
+    ),
+    ("delete", &["DELETE /Items/7f", "DELETE /Items", "POST /Items/7f/Delete", "DELETE /LiveTv/Recordings/7f"]),
+    (
+        "manage",
+        &[
+            "GET /Devices",
+            "GET /Devices/Info",
+            "POST /LiveTv/Timers",
+            "POST /Notifications/Admin",
+            "POST /ClientLog/Document",
+            "GET /Library/PhysicalPaths",
+            "GET /Anything/New",
+            "PUT /Items/7f",
+            "POST /UI/Command",
+        ],
+    ),
+    (
+        "admin",
+        &[
+            "POST /System/Restart",
+            "DELETE /Devices",
+            "POST /Devices/Options",
+            "GET /System/Logs",
+            "GET /Plugins",
+            "POST /Users/7f/Password",
+        ],
+    ),
+];
