@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod door;
 mod emby;
 pub mod error;
+pub mod explain;
 mod extract;
 mod guard;
 mod keys;

@@ -18,6 +18,7 @@ use crate::admin::api::{
 use crate::admin::certificates::TlsView;
 use crate::admin::door::Rights;
 use crate::admin::error::AdminError;
+use crate::admin::explain::{ExplainRequest, Explanation, KeyTest, TestKeyRequest};
 use crate::admin::extract::{Asked, Given, Named};
 use crate::admin::guard::MAX_BODY_BYTES;
 use crate::admin::lines::Lines;
@@ -60,6 +61,8 @@ pub(super) fn routes(table: Table) -> Table {
         .at(&get, "/api/api-keys", read, "List keys", list_keys)
         .at(&post, "/api/api-keys", keys, "Make a key; the answer shows it, once", create_key)
         .at(&post, "/api/api-keys/bulk", For::Socket, "Make many keys", create_keys)
+        .at(&post, "/api/api-keys/test", read, "Say what the gateway would do with a key", test_key)
+        .at(&post, "/api/explain", read, "Say what the gateway would do with a request", explain)
         .at(&get, "/api/api-keys/{id}", read, "Show a key", show_key)
         .at(&patch, "/api/api-keys/{id}", keys, "Change a key; what is absent stays", patch_key)
         .at(&delete, "/api/api-keys/{id}", keys, "Revoke a key for good", revoke_key)
@@ -164,6 +167,14 @@ async fn patch_key(
 ) -> Answer<OneKey> {
     request.libraries = admin.libraries_for(&id, &request).await?;
     admin.blocking(move |admin| admin.patch_key(&id, request, peer)).await.map(Json)
+}
+
+async fn test_key(State(admin): Shared, Given(request): Given<TestKeyRequest>) -> Answer<KeyTest> {
+    admin.blocking(move |admin| admin.test_key(&request)).await.map(Json)
+}
+
+async fn explain(State(admin): Shared, Given(request): Given<ExplainRequest>) -> Answer<Explanation> {
+    admin.explain(&request).map(Json)
 }
 
 async fn rotate_key(

@@ -68,6 +68,19 @@ pub(crate) fn new_password(from_stdin: bool, file: Option<&Path>) -> Result<Secr
     if first.expose() == second.expose() { Ok(first) } else { Err(Failure::usage("the two passwords differ; nothing was changed")) }
 }
 
+/// A key, from a file or from standard input; asked for at a terminal.
+pub(crate) fn key(file: Option<&Path>) -> Result<Secret<String>, Failure> {
+    match file {
+        Some(file) => from_file(file),
+        None if !io::stdin().is_terminal() => one_line(io::stdin().lock(), "standard input"),
+        None => {
+            output::ask("Key: ");
+            let text = rpassword::read_password().map_err(|error| Failure::failed(format!("cannot read from the terminal: {error}")))?;
+            checked(text, "the terminal")
+        }
+    }
+}
+
 fn from_file(file: &Path) -> Result<Secret<String>, Failure> {
     let opened = File::open(file).map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
     one_line(opened, &file.display().to_string())

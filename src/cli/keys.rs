@@ -11,7 +11,7 @@ use crate::cli::client::{Backend, encoded};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
 use crate::cli::time::{Expiry, day, parse_expiry, parse_span};
-use crate::cli::{Global, ask, bulk};
+use crate::cli::{Global, ask, bulk, explain};
 use crate::clock::{Clock, SystemClock};
 use crate::keys::{Preset, Scope};
 use crate::secret::Secret;
@@ -34,6 +34,8 @@ pub enum KeysCommand {
     },
     /// Change name, account, expiry, rights or libraries
     Edit(EditArgs),
+    /// Say what the gateway would do with a key, read from standard input: to any request, or to one
+    Test(explain::TestArgs),
     /// Refuse a key until it is enabled again
     Disable {
         /// Id, name, or the last four of the id
@@ -129,6 +131,7 @@ pub(crate) async fn run(command: &KeysCommand, global: &Global, output: &mut Out
         KeysCommand::List { revoked } => list(*revoked, global, output).await,
         KeysCommand::Show { key } => show(key, global, output).await,
         KeysCommand::Edit(args) => edit(args, global, output).await,
+        KeysCommand::Test(args) => explain::test(args, global, output).await,
         KeysCommand::Disable { key } => switch(key, false, global, output).await,
         KeysCommand::Enable { key } => switch(key, true, global, output).await,
         KeysCommand::Rotate { key, overlap } => rotate(key, overlap, global, output).await,

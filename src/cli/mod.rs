@@ -11,6 +11,7 @@ pub mod check_config;
 mod client;
 pub mod demo;
 mod doctor;
+mod explain;
 pub mod failure;
 mod gateway;
 mod init;
@@ -53,8 +54,9 @@ Run:
   healthcheck   Exit 0 when the gateway answers, else 1
 
 Keys and accounts:
-  keys          create, list, show, edit, disable, enable, rotate, revoke
+  keys          create, list, show, edit, test, disable, enable, rotate, revoke
   accounts      add, list, show, login, set-credential, set-administrator, remove
+  explain       Say what right a request takes, and which presets have it
 
 Store and certificates:
   store         check, backup, restore, compact, rekey, forget-time
@@ -130,6 +132,8 @@ pub enum Command {
     /// Make, show and change API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Say what right a request takes, how it is treated, and which presets have it
+    Explain(explain::ExplainArgs),
     /// Add, show and change the accounts of media servers that keys act for
     #[command(subcommand)]
     Accounts(accounts::AccountsCommand),
@@ -183,6 +187,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Doctor => block_on(doctor::run(global, &mut output)),
         Command::Status => block_on(gateway::status(global, &mut output)),
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
+        Command::Explain(args) => block_on(explain::explain(args, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
         Command::Admin(command) => block_on(admin::run(command, global, &mut output)),
         Command::Store(command) => block_on(store::run(command, global, &mut output)),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::keys::index::Verified;
 use crate::keys::record::{KeyRecord, PreviousSecret};
 use crate::keys::{ApiKey, KeyId};
 use crate::registry::{Created, KeyPatch, MAX_BULK, NewKey, Registry, RegistryError, Unsettled, check_libraries, check_text, revoked};
@@ -108,6 +109,11 @@ impl Registry {
         if !absent {
             unsettled.extend(created.iter().map(|created| (created.record.id, revoked(&created.record, self.clock.now()))));
         }
+    }
+
+    /// The living key with this secret, as requests find it.
+    pub fn find(&self, key: &ApiKey) -> Option<Verified> {
+        self.index.find(&self.hasher.digest(key))
     }
 
     /// One key, revoked ones included.

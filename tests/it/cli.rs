@@ -233,3 +233,50 @@ fn check_config_gives_each_warning_a_line_of_its_own() {
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("warning: ") && lines[1].starts_with("ok: "), "{said:?}");
 }
+
+#[tokio::test]
+async fn a_key_is_tested_without_being_used_and_never_stands_in_the_arguments() {
+    let side = AdminSide::start();
+    side.add_account("abs/alice").await;
+    let key = out(&keygate(&side.socket, "keys create board -a alice --preset dashboard -q").await);
+    let shown = out(&keygate_with(&side.socket, "keys test -o plain", &key).await);
+    assert!(shown.contains("preset\tdashboard\n") && shown.ends_with("let through\tyes\n"), "{shown}");
+    assert!(!shown.contains(key.trim_end()));
+    let shown = out(&keygate_with(&side.socket, "keys test GET /API//libraries/?x=1 -o json", &key).await);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((&shown["may"], &shown["request"]["scopes"]), (&json!(true), &json!(["browse"])));
+    let refusal = async |words: &str, input: &str| {
+        let output = keygate_with(&side.socket, words, input).await;
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let why = refusal("keys test POST https://books.example.org/api/items/7/play", &key).await;
+    assert!(why.contains("the gateway would refuse it: the key lacks the scope stream (preset dashboard)"), "{why}");
+    out(&keygate(&side.socket, "keys disable board").await);
+    assert!(refusal("keys test", &key).await.contains("the key is disabled"));
+    out(&keygate(&side.socket, "keys revoke board --yes").await);
+    assert!(refusal("keys test", &key).await.contains("no key that lives has this secret"));
+    assert!(refusal("keys test", "hunter2").await.contains("this is no key: "));
+    let file = side.folder.path().join("key");
+    std::fs::write(&file, &key).expect("written");
+    assert!(refusal(&format!("keys test --key-file {}", file.display()), "").await.contains("no key that lives"));
+    refused(&keygate_with(&side.socket, "keys test GET", &key).await, 2);
+}
+
+#[tokio::test]
+async fn explain_says_what_a_request_takes() {
+    let side = AdminSide::start();
+    for (request, takes, presets) in [
+        ("GET /api/libraries/7/items", "browse", "full, read-only, progress-sync, dashboard, upload, admin"),
+        ("get /api/libraries/7/matchall", "manage", "full, admin"),
+        ("GET https://books.example.org/audiobookshelf/api/users?x", "admin", "admin"),
+        ("POST /login", "none: every key may", "full, read-only, stream-only, progress-sync, dashboard, upload, admin"),
+    ] {
+        let shown = out(&keygate(&side.socket, &format!("explain {request} -o plain --upstream abs")).await);
+        assert!(shown.contains(&format!("takes\t{takes}\npresets\t{presets}\n")), "{request}: {shown}");
+    }
+    let why = refused(&keygate(&side.socket, "explain GET /api/../x --upstream abs").await, 2);
+    assert!(why.contains("the path has a dot segment: such a request is answered 400, whoever asks"), "{why}");
+    let why = refused(&keygate(&side.socket, "explain GET /x --upstream nowhere").await, 2);
+    assert!(why.contains("there is no upstream \"nowhere\"; the configuration has "), "{why}");
+}
