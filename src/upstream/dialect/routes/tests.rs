@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::keys::Scope;
+use crate::keys::{Preset, Scope};
 use crate::upstream::Kind;
 use crate::upstream::dialect::{self, Media, OwnAnswer};
 
@@ -130,6 +130,41 @@ fn what_every_key_may_is_little() {
         for method in ["GET", "POST", "DELETE"] {
             let unknown = routed(kind, &method.parse().expect("a method"), "/nobody/knows/this");
             assert_eq!((unknown, unknown.needs), (Routed::UNKNOWN, Scopes::of(Scope::Manage)));
+        }
+    }
+}
+
+/// What is called read-only, and what it may all the same, since these read, or do no more than to let somebody play or log in.
+#[test]
+fn who_may_only_read_has_few_routes_that_are_not_asked_for_by_get() {
+    let reading = Preset::ReadOnly.scopes().or(Preset::StreamOnly.scopes()).or(Preset::Dashboard.scopes());
+    let known = [
+        "/login",
+        "/logout",
+        "/auth/refresh",
+        "/socket.io/**",
+        "/api/authorize",
+        "/api/items/batch/get",
+        "/api/items/{id}/play",
+        "/api/items/{id}/play/{episode}",
+        "/System/Ping",
+        "/Users/AuthenticateByName",
+        "/Sessions/Logout",
+        "/LiveTv/Programs",
+        "/Items/{id}/PlaybackInfo",
+        "/LiveStreams/Open",
+        "/LiveStreams/Close",
+        "/LiveStreams/MediaInfo",
+        "/Videos/ActiveEncodings",
+        "/Videos/ActiveEncodings/Delete",
+        "/Sessions/Playing/Ping",
+        "/Sessions/Capabilities",
+        "/Sessions/Capabilities/Full",
+    ];
+    for kind in KINDS {
+        for route in dialect::of(kind).routes() {
+            let may = route.needs.without(reading).is_empty() && route.methods.overlaps(WRITE);
+            assert!(!may || known.contains(&route.pattern), "{route:?}");
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) const ROUTES: &[Route] = &[
     on(READ, "/Audio/{id}/{name}.mpd", TEXT, STREAM),
     on(READ, "/Audio/{id}/hls/{playlist}/{name}.m3u8", TEXT, STREAM),
     on(READ, "/Audio/{id}/hls/{segment}/stream.{ext}", BYTES, STREAM),
+    on(READ, "/Audio/{id}/hls/{playlist}/{segment}", BYTES, STREAM),
     on(READ, "/Audio/{id}/hls1/{playlist}/{name}.m3u8", TEXT, STREAM),
     on(READ, "/Audio/{id}/hls1/{playlist}/{segment}", BYTES, STREAM),
     on(READ, "/LiveTv/LiveRecordings/{id}/stream", BYTES, STREAM),
@@ -91,14 +92,14 @@ pub(super) const ROUTES: &[Route] = &[
     keyed(READ, "/Audio/{id}/{name}", STREAM),
     keyed(READ, "/LiveTv/LiveRecordings/{id}/hls/{segment}", STREAM),
     keyed(READ, "/LiveTv/LiveStreamFiles/{id}/hls/{segment}", STREAM),
-    // Emby's downloads to devices.
+    // Emby's downloads to devices: to ask for one makes the server work, and writes.
     keyed(READ, "/Sync/Items/Ready", DOWNLOAD),
     keyed(READ, "/Sync/JobItems", DOWNLOAD),
     keyed(READ, "/Sync/Jobs", DOWNLOAD),
     keyed(READ, "/Sync/Jobs/{id}", DOWNLOAD),
     keyed(READ, "/Sync/Options", DOWNLOAD),
     keyed(READ, "/Sync/Targets", DOWNLOAD),
-    keyed(POST, "/Sync/**", DOWNLOAD),
-    keyed(DELETE, "/Sync/*", DOWNLOAD),
+    keyed(POST, "/Sync/**", PERSONAL),
+    keyed(DELETE, "/Sync/*", PERSONAL),
     keyed(POST, "/Sync/OfflineActions", PROGRESS),
 ];
