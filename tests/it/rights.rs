@@ -1,5 +1,6 @@
 //! What a key may do: every route, every preset, both outcomes, in every spelling that reaches the same handler.
 
+mod commands;
 mod documents;
 mod libraries;
 

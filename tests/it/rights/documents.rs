@@ -171,7 +171,7 @@ pub(super) const MEDIABROWSER: &[Expected] = &[
             "POST /Sessions/Capabilities/Full",
         ],
     ),
-    ("download", &["GET /Items/7f/Download", "GET /Items/7f/File", "GET /Sync/JobItems/7f/File", "POST /Sync/Jobs"]),
+    ("download", &["GET /Items/7f/Download", "GET /Items/7f/File", "GET /Sync/JobItems/7f/File"]),
     (
         "progress",
         &[
@@ -198,6 +198,7 @@ pub(super) const MEDIABROWSER: &[Expected] = &[
             "POST /Users/Configuration",
             "POST /Users/7f/Configuration",
             "POST /UserImage",
+            "POST /Sync/Jobs",
         ],
     ),
     ("control", &["POST /Sessions/7f/Playing/Pause", "POST /Sessions/7f/Message", "POST /Sessions/7f/Command/Mute", "POST /SyncPlay/New"]),
