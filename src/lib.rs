@@ -35,7 +35,7 @@
 //! | [`store`] | redb, memory, sealing |
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
-//! | [`admin`], [`cli`] | the Unix socket and the commands |
+//! | [`admin`], [`cli`] | the Unix socket, the admin listener ([`admin::listener`], who comes in: [`admin::door`]), and the commands |
 //! | [`doctor`] | looks at the whole installation, check by check |
 //! | [`telemetry`] | logging, the access line |
 //! | [`demo`] | stand-in media servers |

@@ -69,10 +69,8 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
 
 /// An absent body is an empty object. The message names the place, and never what stood there.
 fn json<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, AdminError> {
-    let body = body.map_err(|error| match error {
-        BytesRejection::FailedToBufferBody(error) if error.status() == http::StatusCode::PAYLOAD_TOO_LARGE => AdminError::TooLarge,
-        error => AdminError::Invalid(format!("the body cannot be read: {error}")),
-    })?;
+    // At the listener, the guard has answered 413 before.
+    let body = body.map_err(|error| AdminError::Invalid(format!("the body cannot be read, or is larger than 64 KiB: {error}")))?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     serde_json::from_slice(body).map_err(|error| AdminError::Invalid(describe(&error)))
 }

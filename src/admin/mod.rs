@@ -1,9 +1,10 @@
-//! The admin room: keys, accounts, status and reload as REST over a Unix socket.
+//! The admin room: keys, accounts, status and reload as REST, over a Unix socket and over a listener of its own.
 //!
-//! The same router serves the socket of a running gateway ([`socket`]) and, within one process, the command line when no gateway
-//! runs: there is one form of every request and answer ([`api`]), and one place that does what they ask. It is never mounted on a
-//! public listener. Who may connect is decided by the permissions of the socket's file and folder; who did is in the log line of
-//! every change.
+//! The same routes serve the socket of a running gateway ([`socket`]), the admin listener ([`listener`], without what is the socket's alone)
+//! and, within one process, the command line when no gateway runs: there is one form of every request and answer ([`api`]), one table that
+//! says whom each route is for (`table`), and one place that does what they ask. None of it is ever on a listener of media servers. At the
+//! socket, the permissions of its file and folder decide who may connect, and who did may do everything; at the listener, every request is
+//! judged (`guard`) and needs an admin token or a login to the page ([`door`]). Who changed something ([`Actor`]) is in the log line of every change.
 
 mod accounts;
 pub mod actor;

@@ -177,7 +177,7 @@ pub struct Registry {
     /// Held during each change, so that changes come one after the other.
     writer: Mutex<Unsettled>,
     /// As unsettled keys are. Taken last, and never held while anything else is waited for.
-    dead_tokens: Mutex<admin::DeadTokens>,
+    dead_tokens: Arc<Mutex<admin::DeadTokens>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -195,7 +195,7 @@ impl Registry {
         listener: Arc<dyn AccountListener>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, hasher, index, listener, clock, writer: Mutex::new(Unsettled::new()), dead_tokens: Mutex::default() }
+        Self { store, hasher, index, listener, clock, writer: Mutex::new(Unsettled::new()), dead_tokens: Arc::default() }
     }
 
     /// How many keys memory treats otherwise than the store might: above zero, a revocation is not durable yet.

@@ -1,6 +1,7 @@
 //! The admin listener: who comes in, from where, with what; and that it shares nothing with the listeners of media servers.
 
 mod browsers;
+mod fuzzed;
 mod interface;
 mod limits;
 mod logins;

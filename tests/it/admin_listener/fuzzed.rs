@@ -1,0 +1,91 @@
+//! schemathesis (<https://schemathesis.readthedocs.io>) against the served OpenAPI document: whatever it makes of each operation, the answer is one that the
+//! document tells of, and never a failure of the gateway.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{Site, bearer};
+
+/// Whole lines that pip understands.
+const REQUIREMENT: &str = "schemathesis==4.32.5";
+/// Not: that a body which breaks the schema is refused by its schema (an absent body is an empty object here), and that unknown methods
+/// are told with Allow (strangers are told nothing).
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,ignored_auth";
+/// Operations that wait for other machines, or end the run's own credential.
+const LEFT_OUT: &str = "^(post_doctor|post_accounts|post_accounts_id_login|put_accounts_id_credential|delete_admin_tokens_id|delete_accounts_id|patch_accounts_id)$";
+
+fn folder() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_keygate")).ancestors().nth(2).unwrap();
+    target.join("schemathesis")
+}
+
+/// The interpreter of an installation, made where there is none.
+fn install() -> Result<PathBuf, String> {
+    let (folder, python) = (folder(), folder().join("bin/python"));
+    let run = |command: &mut Command| match command.stdin(Stdio::null()).output() {
+        Err(error) => Err(format!("{} cannot be started ({error})", command.get_program().to_string_lossy())),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()),
+    };
+    let stamp = folder.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == REQUIREMENT) {
+        return Ok(python);
+    }
+    // Whatever an interrupted run left is not to be trusted.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
+    }
+    run(Command::new("python3").arg("-m").arg("venv").arg(&folder))?;
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT]))?;
+    fs::write(&stamp, REQUIREMENT).map_err(|error| error.to_string())?;
+    Ok(python)
+}
+
+#[tokio::test]
+async fn whatever_is_asked_the_answer_is_one_that_the_document_tells_of() {
+    let python = match tokio::task::spawn_blocking(install).await.unwrap() {
+        Ok(python) => python,
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "with CI=true schemathesis must run: {why}");
+            // Past the harness, which shows what a passing test prints to nobody.
+            writeln!(io::stderr(), "\nNOT RUN: schemathesis: {why}").unwrap();
+            return;
+        }
+    };
+    let site = Site::start().await;
+    let work = tempfile::tempdir().unwrap();
+    let document = work.path().join("openapi.json");
+    fs::write(&document, served(&site).await.to_string()).unwrap();
+    let mut command = Command::new(python);
+    command.args(["-B", "-m", "schemathesis.cli", "run"]).arg(&document);
+    command.args(["--url", &format!("http://{}", site.address), "--header", &format!("Authorization: {}", bearer(&site.all))]);
+    command.args(["--checks", CHECKS, "--exclude-operation-id-regex", LEFT_OUT, "--phases", "examples,coverage,fuzzing"]);
+    command.args(["--max-examples", "15", "--seed", "1", "--no-color", "--generation-database", "none", "--suppress-health-check", "all"]);
+    command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").current_dir(work.path()).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Keys that it had made are in what it says.
+    let said = said.replace("kg_", "kg~");
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("passed") && site.get("/api/status", &site.all).await.status == 200, "{said}");
+}
+
+/// The document with an id that there is: else hardly anything is ever found.
+async fn served(site: &Site) -> Value {
+    let mut document = site.get("/api/openapi.json", &site.all).await.json();
+    let (key, account) = (site.rig.key.id().to_string(), site.rig.account.id.0.to_string());
+    for (path, methods) in document["paths"].as_object_mut().unwrap() {
+        let id = if path.contains("accounts") { &account } else { &key };
+        for operation in methods.as_object_mut().unwrap().values_mut() {
+            let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+            for parameter in parameters.into_iter().flatten().filter(|one| one["in"] == "path") {
+                parameter["example"] = json!(id);
+            }
+        }
+    }
+    document
+}
