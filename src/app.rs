@@ -25,6 +25,7 @@ use crate::store::seal::{MasterKey, MasterKeyText};
 use crate::store::{self, Store, StoreError};
 use crate::upstream::UpstreamName;
 use crate::upstream::session::Sessions;
+use crate::usage::Usage;
 
 /// Keys, accounts and sessions over one store: everything but the network side.
 #[derive(Clone)]
@@ -35,9 +36,12 @@ pub struct Keep {
     pub sessions: Arc<Sessions>,
     /// Tickets and capability ids.
     pub handouts: Arc<Handouts>,
+    /// What keys are used for.
+    pub usage: Arc<Usage>,
     index: Arc<KeyIndex>,
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
+    control: tokio::runtime::Handle,
 }
 
 impl std::fmt::Debug for Keep {
@@ -85,9 +89,10 @@ impl Keep {
             sessions: Arc::clone(&sessions),
             control: control.clone(),
         })?;
+        let usage = Usage::load(Arc::clone(&store), Arc::clone(&clock))?;
         let listener: Arc<Sessions> = Arc::clone(&sessions);
         let registry = Arc::new(Registry::new(store, hasher.clone(), Arc::clone(&index), listener, Arc::clone(&clock)));
-        Ok(Self { registry, sessions, handouts, index, hasher, clock })
+        Ok(Self { registry, sessions, handouts, usage, index, hasher, clock, control })
     }
 
     /// A key as requests find it, if it is known.
@@ -95,9 +100,10 @@ impl Keep {
         self.index.find(&self.hasher.digest(key))
     }
 
-    fn known(&self, challenges: Arc<Challenges>) -> Known {
-        let Self { sessions, handouts, index, hasher, clock, .. } = self.clone();
-        Known { hasher, index, sessions, handouts, clock, challenges }
+    fn known(&self, config: &Config, challenges: Arc<Challenges>) -> Known {
+        let Self { sessions, handouts, index, hasher, clock, usage, .. } = self.clone();
+        let usage = config.usage.is_enabled.then_some(usage);
+        Known { hasher, index, sessions, handouts, clock, challenges, usage }
     }
 }
 
@@ -170,8 +176,11 @@ impl App {
     ) -> Result<Self, StartError> {
         let challenges = certificates.as_ref().map(|certificates| certificates.challenges()).unwrap_or_default();
         let tls = certificates.map(|certificates| Acceptors::new(config, &certificates)).transpose()?;
-        let gateway = Gateway::new(keep.known(challenges), settings);
+        let gateway = Gateway::new(keep.known(config, challenges), settings);
         keep.handouts.start();
+        if config.usage.is_enabled {
+            keep.usage.start(config.usage.flush, &keep.control);
+        }
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
         let clients = tls.and_then(|tls| tls.certified).map(|(_, clients)| clients);
         Ok(Self { keep, gateway, server, clients })

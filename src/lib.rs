@@ -72,6 +72,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod carrier;
 pub mod certificates;
 pub mod cli;
@@ -94,3 +95,4 @@ pub mod store;
 pub mod target;
 pub mod telemetry;
 pub mod upstream;
+pub mod usage;

@@ -34,6 +34,8 @@ pub enum Cause {
     Expired,
     /// It acts for another account now.
     Moved,
+    /// The key lives; an operator closed what ran.
+    Closed,
 }
 
 impl Cause {
@@ -44,6 +46,7 @@ impl Cause {
             Self::Disabled => "key-disabled",
             Self::Expired => "key-expired",
             Self::Moved => "key-moved",
+            Self::Closed => "closed",
         }
     }
 }
@@ -55,6 +58,7 @@ impl std::fmt::Display for Cause {
             Self::Disabled => "the key was disabled",
             Self::Expired => "the key expired",
             Self::Moved => "the key was given to another account",
+            Self::Closed => "an operator closed it",
         })
     }
 }
@@ -190,6 +194,18 @@ impl Watch {
     /// What the key died of while it was run on; `None` also when what ran has ended by itself.
     pub fn cause(&self) -> Option<Cause> {
         self.lifelines.running.borrow().get(self.place).filter(|running| running.number == self.number)?.cut
+    }
+
+    /// Ends what runs on it, and nothing else; nothing when it has ended.
+    pub fn cut(&self, cause: Cause) {
+        let woken = {
+            let mut running = self.lifelines.running.borrow_mut();
+            let Some(running) = running.get_mut(self.place).filter(|running| running.number == self.number) else { return };
+            running.cut.get_or_insert(cause);
+            running.waker.take()
+        };
+        // After the list was let go of: a waker may run code that looks at it.
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Ready when the key has died; never once what ran has ended by itself.

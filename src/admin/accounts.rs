@@ -12,6 +12,7 @@ use crate::admin::api::{
 use crate::admin::error::AdminError;
 use crate::admin::keys::iso;
 use crate::admin::{Actor, Admin, names};
+use crate::audit::{Act, Field, Verb};
 use crate::registry::Removal;
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
@@ -43,31 +44,31 @@ impl Admin {
         } else {
             (name, one_credential(request.password, request.token)?)
         };
-        let account = self.blocking(move |admin| Ok(admin.registry.add_account(upstream, name, credential)?)).await?;
+        let account = self.blocking(move |admin| Ok(admin.acting(peer).add_account(upstream, name, credential)?)).await?;
         let mut login = None;
         if request.verify.unwrap_or(true) {
             match self.sessions.login_now(account.id).await {
                 Ok(found) => login = Some(login_view(found)),
-                Err(error) => return Err(self.take_back(&account, error).await),
+                Err(error) => return Err(self.take_back(&account, error, peer).await),
             }
         }
         if is_administrator {
             if login.is_some()
                 && let Err(error) = self.sessions.check_administrator(account.id).await
             {
-                return Err(self.take_back(&account, error.cause()).await);
+                return Err(self.take_back(&account, error.cause(), peer).await);
             }
             let id = account.id;
-            self.blocking(move |admin| Ok(admin.registry.set_administrator(id, true, false)?)).await?;
+            self.blocking(move |admin| Ok(admin.acting(peer).set_administrator(id, true, false)?)).await?;
         }
         let (id, name) = (account.id, account.full_name());
         tracing::info!(account_id = id.0, account = name, method = account.credential.method(), %peer, "account {name} added by {peer}");
         Ok(OneAccount { account: self.fresh_view(&account), login })
     }
 
-    async fn take_back(self: &Arc<Self>, account: &AccountRecord, error: SessionError) -> AdminError {
+    async fn take_back(self: &Arc<Self>, account: &AccountRecord, error: SessionError, peer: Actor) -> AdminError {
         let (id, name) = (account.id, account.full_name());
-        if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.remove_account(id, Removal::default())?)).await {
+        if let Err(failed) = self.blocking(move |admin| Ok(admin.acting(peer).remove_account(id, Removal::default())?)).await {
             tracing::error!(account = name, error = %failed, "account {name} was not accepted, and could not be removed again: {failed}");
             return failed;
         }
@@ -88,12 +89,12 @@ impl Admin {
         let before = self.account(&id)?;
         let (id, name) = (before.id, before.full_name());
         let credential = one_credential(request.password, request.token)?;
-        let after = self.blocking(move |admin| Ok(admin.registry.set_credential(id, credential)?)).await?;
+        let after = self.blocking(move |admin| Ok(admin.acting(peer).set_credential(id, credential)?)).await?;
         let mut login = None;
         if request.verify.unwrap_or(true) {
             match self.sessions.login_now(id).await {
                 Ok(found) => login = Some(login_view(found)),
-                Err(error) => return Err(self.restore(&before, error).await),
+                Err(error) => return Err(self.restore(&before, error, peer).await),
             }
         }
         tracing::info!(account_id = id.0, account = name, method = after.credential.method(), %peer, "credential of {name} changed by {peer}");
@@ -101,12 +102,12 @@ impl Admin {
     }
 
     /// A credential that was broken before is not put back: the upstream would only refuse it once more.
-    async fn restore(self: &Arc<Self>, before: &AccountRecord, error: SessionError) -> AdminError {
+    async fn restore(self: &Arc<Self>, before: &AccountRecord, error: SessionError, peer: Actor) -> AdminError {
         let (id, name, credential) = (before.id, before.full_name(), before.credential.clone());
         if before.broken.is_some() {
             return AdminError::Upstream { text: format!("{error}. {}", advice(&name)), source: error };
         }
-        if let Err(failed) = self.blocking(move |admin| Ok(admin.registry.set_credential(id, credential)?)).await {
+        if let Err(failed) = self.blocking(move |admin| Ok(admin.acting(peer).set_credential(id, credential)?)).await {
             tracing::error!(account = name, error = %failed, "the old credential of {name} could not be put back: {failed}");
             return failed;
         }
@@ -118,6 +119,12 @@ impl Admin {
         let name = account.full_name();
         let found = self.sessions.login_now(account.id).await;
         tracing::info!(account = name, good = found.is_ok(), %peer, "login of {name} asked for by {peer}");
+        let act = Act::new(Verb::LoggedIn, account.as_ref().into()).with([Field::new("good", found.is_ok())]);
+        self.blocking(move |admin| {
+            admin.recorded(act, peer);
+            Ok(())
+        })
+        .await?;
         let found = found.map_err(|error| match &error {
             SessionError::Broken(why) => AdminError::Upstream { text: format!("{why}. {}", advice(&name)), source: error },
             _ => AdminError::Upstream { text: error.to_string(), source: error },
@@ -137,7 +144,7 @@ impl Admin {
     pub(super) async fn remove_account(self: Arc<Self>, id: String, removal: Removal, peer: Actor) -> Result<AccountRemoved, AdminError> {
         let account = self.account(&id)?;
         let (id, name) = (account.id, account.full_name());
-        let revoked_keys = self.blocking(move |admin| Ok(admin.registry.remove_account(id, removal)?)).await?;
+        let revoked_keys = self.blocking(move |admin| Ok(admin.acting(peer).remove_account(id, removal)?)).await?;
         tracing::info!(account_id = id.0, account = name, revoked_keys, %peer, "account {name} removed by {peer}");
         let is_minted = matches!(account.credential, Credential::Minted { .. });
         let stays_behind = is_minted && !self.sessions.ended(END_WITHIN).await;
@@ -161,7 +168,7 @@ impl Admin {
             {
                 return Err(AdminError::Upstream { text: error.to_string(), source: error.cause() });
             }
-            self.blocking(move |admin| Ok(admin.registry.set_administrator(id, is_administrator, force)?)).await?;
+            self.blocking(move |admin| Ok(admin.acting(peer).set_administrator(id, is_administrator, force)?)).await?;
             tracing::info!(account_id = id.0, account = name, is_administrator, %peer, "administrator of {} changed by {peer}", account.upstream);
         }
         Ok(OneAccount { account: self.fresh_view(&account), login: None })

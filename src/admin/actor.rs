@@ -1,8 +1,10 @@
 //! Who does what the admin room does: what every change is written down with.
 
 use std::fmt;
+use std::fs;
 use std::net::IpAddr;
 
+use crate::audit;
 use crate::keys::KeyId;
 
 /// Who asks. Small and without a secret, so that it can go wherever a change goes.
@@ -57,5 +59,47 @@ impl fmt::Display for Actor {
             Self::Token { id, address } => write!(f, "admin token {id} from {address}"),
             Self::Page { session, address } => write!(f, "the admin page (session {session}) from {address}"),
         }
+    }
+}
+
+impl Actor {
+    /// As the audit log names them. `token`: gives a token's name.
+    pub(crate) fn audited(self, token: impl FnOnce(KeyId) -> Option<String>) -> audit::Actor {
+        match self {
+            Self::Socket { uid, pid } => audit::Actor::Socket { uid, pid, user: user_name(uid) },
+            Self::Offline { uid } => audit::Actor::Cli { uid, user: user_name(uid) },
+            Self::Token { id, address } => {
+                audit::Actor::Token { id: id.to_string(), name: token(id).unwrap_or_default(), address: address.to_string() }
+            }
+            Self::Page { session, address } => audit::Actor::Page { session: session.to_string(), address: address.to_string() },
+        }
+    }
+}
+
+/// The name that this machine's own list of users has for a user id. Users of a directory service have none here: the number counts.
+fn user_name(uid: u32) -> Option<String> {
+    name_in(&fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+/// passwd(5): `name:password:uid:…`.
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    let wanted = uid.to_string();
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == wanted && !name.is_empty()).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_its_number_alone() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nanna:x:1000:0::/:\n0:x:7:::\n";
+        assert_eq!(name_in(passwd, 0).as_deref(), Some("root"));
+        assert_eq!(name_in(passwd, 1000).as_deref(), Some("anna"));
+        assert_eq!(name_in(passwd, 100), None);
     }
 }

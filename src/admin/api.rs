@@ -27,8 +27,17 @@ pub struct KeyView {
     pub description: Option<String>,
     /// When it dies; null: never.
     pub expires_at: Option<String>,
-    /// Null until something records it.
+    /// When it was last let in; null: never, or nothing is counted.
     pub last_used_at: Option<String>,
+    /// From which address that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_from: Option<String>,
+    /// What the client called itself, shortened; may be empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_by: Option<String>,
+    /// Requests so far.
+    #[serde(default)]
+    pub requests: u64,
     /// Whether it is switched on.
     pub is_active: bool,
     /// What it may do: names of scopes.
@@ -53,6 +62,9 @@ pub struct KeyView {
     pub account: String,
     /// `active`, `disabled`, `expired` or `revoked`.
     pub status: String,
+    /// How many days are left, where these are 30 or less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_days: Option<u64>,
     /// Who made it.
     pub created_by: String,
     /// When it was revoked.

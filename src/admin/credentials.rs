@@ -163,7 +163,7 @@ pub(super) async fn create_token(
         expires_at: admin.expiry(request.expires_in, request.expires_at)?,
         created_by: actor.created_by(),
     };
-    let created = admin.blocking(move |admin| Ok(admin.registry.create_admin_token(new)?)).await?;
+    let created = admin.blocking(move |admin| Ok(admin.acting(actor).create_admin_token(new)?)).await?;
     let (id, name) = (created.record.id, &created.record.name);
     tracing::info!(token_id = %id, token_name = name, %actor, "admin token {id} {name:?} created by {actor}");
     let mut admin_token = view(&created.record, admin.clock.now());
@@ -173,7 +173,7 @@ pub(super) async fn create_token(
 
 pub(super) async fn revoke_token(State(admin): Shared, Extension(actor): Extension<Actor>, Named(id): Named) -> Answer<OneAdminToken> {
     let id: KeyId = id.parse().map_err(|_| AdminError::NotFound(format!("there is no admin token {id:?}: an id has ten characters")))?;
-    let revoked = admin.blocking(move |admin| Ok(admin.registry.revoke_admin_token(id)?)).await?;
+    let revoked = admin.blocking(move |admin| Ok(admin.acting(actor).revoke_admin_token(id)?)).await?;
     tracing::info!(token_id = %id, token_name = revoked.name, %actor, "admin token {id} {:?} revoked by {actor}", revoked.name);
     Ok(Json(OneAdminToken { admin_token: view(&revoked, admin.clock.now()) }))
 }

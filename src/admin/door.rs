@@ -160,7 +160,7 @@ impl Admin {
         let hash = password::hash(&self.registry.peppered(password))?;
         // Whatever becomes of the writing: who knew the old one is out.
         let ended = self.door.sessions.end_all();
-        self.registry.set_page_password(hash)?;
+        self.acting(actor).set_page_password(hash)?;
         let ended = ended + self.door.sessions.end_all();
         tracing::info!(%actor, ended, "the password of the admin page was set by {actor}; {ended} sessions ended");
         Ok(ended)

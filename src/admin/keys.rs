@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, UserView};
 use crate::admin::error::AdminError;
 use crate::admin::{Actor, Admin, names};
@@ -14,20 +17,28 @@ use crate::registry::{Created, KeyPatch, NewKey, RegistryError};
 use crate::secret::Secret;
 use crate::store::records::AccountRecord;
 use crate::upstream::AccountId;
+use crate::usage::record::LastUse;
 
 /// Longest `expiresIn`: a hundred years, so that every expiry is a date that can be written.
 const MAX_EXPIRES_IN_SECS: u64 = 100 * 366 * 86_400;
 
 impl Admin {
     /// The keys that `text` can mean, or all; revoked ones if asked for, and then only if no living one fits.
-    pub(super) fn list_keys(&self, text: Option<&str>, with_revoked: bool) -> Result<KeyList, AdminError> {
-        let records = match text {
+    pub(super) fn list_keys(&self, filter: &Filter) -> Result<KeyList, AdminError> {
+        let with_revoked = filter.revoked;
+        let mut records = match filter.r#match.as_deref() {
             None => self.registry.keys(|record| with_revoked || record.revoked_at.is_none())?,
             Some(text) => self.matching_keys(text, with_revoked)?,
         };
-        let accounts: HashMap<_, _> = self.sessions.accounts().into_iter().map(|account| (account.id, account)).collect();
+        let last = self.last_uses(&records)?;
         let now = self.clock.now();
-        Ok(KeyList { api_keys: records.iter().map(|record| view(record, accounts.get(&record.account), now)).collect() })
+        records.retain(|record| filter.wants(record, last.get(&record.id), now));
+        if filter.sort == Some(Order::LastUsed) {
+            records.sort_by_key(|record| std::cmp::Reverse(last.get(&record.id).map(|last| last.at)));
+        }
+        let accounts: HashMap<_, _> = self.sessions.accounts().into_iter().map(|account| (account.id, account)).collect();
+        let view = |record: &KeyRecord| view(record, accounts.get(&record.account), last.get(&record.id), now);
+        Ok(KeyList { api_keys: records.iter().map(view).collect() })
     }
 
     fn matching_keys(&self, text: &str, with_revoked: bool) -> Result<Vec<KeyRecord>, AdminError> {
@@ -52,7 +63,7 @@ impl Admin {
         if request.count.is_some() {
             return Err(AdminError::Invalid("count is for POST /api/api-keys/bulk".into()));
         }
-        let created = self.registry.create_key(self.new_key(request, peer)?)?;
+        let created = self.acting(peer).create_key(self.new_key(request, peer)?)?;
         self.log("created", &created.record, peer);
         Ok(self.with_secret(created))
     }
@@ -63,7 +74,7 @@ impl Admin {
             return Err(AdminError::Invalid(format!("count must be between 1 and {MAX_BULK}")));
         }
         let name = request.name.clone();
-        let created = self.registry.create_keys(self.new_key(request, peer)?, count)?;
+        let created = self.acting(peer).create_keys(self.new_key(request, peer)?, count)?;
         tracing::info!(%peer, count, key_name = name, "{count} keys \"{name}-1\" and on created by {peer}");
         Ok(created)
     }
@@ -80,13 +91,13 @@ impl Admin {
             scopes: rights(request.scopes.as_deref(), request.preset.as_deref())?,
             libraries: request.libraries,
         };
-        let record = self.registry.edit_key(key_id(id)?, patch)?;
+        let record = self.acting(peer).edit_key(key_id(id)?, patch)?;
         self.log("changed", &record, peer);
         Ok(self.one_key(&record))
     }
 
     pub(super) fn rotate_key(&self, id: &str, overlap: Duration, peer: Actor) -> Result<OneKey, AdminError> {
-        let created = self.registry.rotate_key(key_id(id)?, overlap)?;
+        let created = self.acting(peer).rotate_key(key_id(id)?, overlap)?;
         self.log("rotated", &created.record, peer);
         Ok(self.with_secret(created))
     }
@@ -97,7 +108,7 @@ impl Admin {
         if self.registry.key(id)?.revoked_at.is_some() {
             return Err(RegistryError::Revoked(id).into());
         }
-        let record = self.registry.revoke_key(id)?;
+        let record = self.acting(peer).revoke_key(id)?;
         self.log("revoked", &record, peer);
         Ok(self.one_key(&record))
     }
@@ -130,7 +141,9 @@ impl Admin {
     }
 
     fn one_key(&self, record: &KeyRecord) -> OneKey {
-        OneKey { api_key: view(record, self.sessions.account(record.account).as_ref(), self.clock.now()) }
+        // What cannot be read is not shown; the key is.
+        let last = self.last_uses(std::slice::from_ref(record)).unwrap_or_default();
+        OneKey { api_key: view(record, self.sessions.account(record.account).as_ref(), last.get(&record.id), self.clock.now()) }
     }
 
     fn with_secret(&self, created: Created) -> OneKey {
@@ -188,14 +201,62 @@ const fn status_word(status: KeyStatus) -> &'static str {
     }
 }
 
-fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, now: Timestamp) -> KeyView {
+/// Whole days that are left, where that is soon.
+fn days_left(record: &KeyRecord, now: Timestamp) -> Option<u64> {
+    let expires_at = record.expires_at.filter(|at| *at > now && record.revoked_at.is_none())?;
+    let days = expires_at.since(now).as_secs() / 86_400;
+    (days < 30).then_some(days)
+}
+
+/// Which keys are listed, and in which order.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Only what this text can mean.
+    pub(super) r#match: Option<String>,
+    /// Revoked keys too.
+    #[serde(default)]
+    pub(super) revoked: bool,
+    /// Only keys that were not used for so many seconds, and are older than that.
+    pub(super) stale: Option<u64>,
+    /// Only keys that expire within so many seconds.
+    pub(super) expiring: Option<u64>,
+    /// Only keys that were never used.
+    #[serde(default)]
+    pub(super) unused: bool,
+    /// Absent: newest first.
+    pub(super) sort: Option<Order>,
+}
+
+/// An order of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Order {
+    /// Those used last come first.
+    LastUsed,
+}
+
+impl Filter {
+    fn wants(&self, record: &KeyRecord, last: Option<&LastUse>, now: Timestamp) -> bool {
+        let span = |seconds: u64| Duration::from_secs(seconds.min(MAX_EXPIRES_IN_SECS));
+        let rests_since = last.map_or(record.created_at, |last| last.at);
+        let is_stale = self.stale.is_none_or(|seconds| now.since(rests_since) >= span(seconds));
+        let expires = |seconds| record.expires_at.is_some_and(|at| at > now && at <= now.plus(span(seconds)));
+        is_stale && self.expiring.is_none_or(expires) && !(self.unused && last.is_some())
+    }
+}
+
+fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, last: Option<&LastUse>, now: Timestamp) -> KeyView {
     KeyView {
         api_key: None,
         id: record.id.to_string(),
         name: record.name.clone(),
         description: None,
         expires_at: record.expires_at.map(iso),
-        last_used_at: None,
+        last_used_at: last.map(|last| iso(last.at)),
+        last_used_from: last.map(|last| last.address.to_string()),
+        last_used_by: last.map(|last| last.agent.clone()),
+        requests: last.map_or(0, |last| last.requests),
         is_active: record.is_active && record.revoked_at.is_none(),
         scopes: record.scopes.names(),
         preset: Preset::of(record.scopes).map(|preset| preset.name().to_owned()),
@@ -208,6 +269,7 @@ fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, now: Timestamp
         user: account.map(|account| UserView { id: account.id.0.to_string(), username: account.name.clone(), kind: "user".to_owned() }),
         account: account.map_or_else(|| format!("#{}", record.account.0), |account| account.full_name()),
         status: status_word(record.status(now)).to_owned(),
+        expires_in_days: days_left(record, now),
         created_by: record.created_by.clone(),
         revoked_at: record.revoked_at.map(iso),
         previous_secret_until: record.previous.as_ref().map(|previous| previous.expires_at).filter(|at| *at > now).map(iso),

@@ -9,6 +9,7 @@
 mod accounts;
 pub mod actor;
 pub mod api;
+pub mod audit;
 mod available;
 pub mod certificates;
 pub mod credentials;
@@ -32,6 +33,7 @@ pub mod socket;
 mod summary;
 mod table;
 mod upkeep;
+pub mod usage;
 
 use std::fmt;
 use std::future::Future;
@@ -49,6 +51,7 @@ use crate::admin::error::AdminError;
 use crate::admin::keys::iso;
 use crate::admin::page_sessions::SessionLimits;
 use crate::admin::reload::ReloadView;
+use crate::audit::{Act, Field, Object, Value, Verb};
 use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::doctor::{Examined, Finding, Verdict};
@@ -57,6 +60,7 @@ use crate::server::clients::ClientAuthorities;
 use crate::store::redb::RedbStore;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::{AccountState, Sessions};
+use crate::usage::Usage;
 
 pub use actor::Actor;
 pub use router::router;
@@ -93,6 +97,7 @@ pub struct Admin {
     certificates: Option<Arc<Certificates>>,
     clients: Option<Arc<ClientAuthorities>>,
     door: Door,
+    usage: Option<Arc<Usage>>,
 }
 
 impl Admin {
@@ -121,6 +126,7 @@ impl Admin {
             certificates: None,
             clients: None,
             door,
+            usage: None,
         }
     }
 
@@ -143,6 +149,13 @@ impl Admin {
     #[must_use]
     pub fn with_store(mut self, store: Arc<RedbStore>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// With what keys are used for.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Arc<Usage>) -> Self {
+        self.usage = Some(usage);
         self
     }
 
@@ -218,35 +231,60 @@ impl Admin {
 
     /// Judges keys by the machine's clock again. Blocking.
     fn forget_time(&self, asked_by: Actor) -> Result<TimeForgotten, AdminError> {
-        let Forgotten { before, now } = self.registry.forget_time()?;
+        let Forgotten { before, now } = self.acting(asked_by).forget_time()?;
         tracing::warn!("keys are judged by the machine's clock again, {now}, and not by {before} any more: asked by {asked_by}");
         Ok(TimeForgotten { before: before.to_string(), now: now.to_string() })
     }
 
-    /// Reads the configuration again; a wrong one changes nothing. Blocking.
+    /// Reads the configuration again; a wrong one changes nothing. `by`: who asked for it; `None`: a signal. Blocking.
     ///
     /// # Errors
     /// [`AdminError::Config`] with all problems; [`AdminError::Invalid`] when there is no file.
-    pub fn reload(&self, asked_by: &dyn fmt::Display) -> Result<Reloaded, AdminError> {
+    pub fn reload(&self, by: Option<Actor>) -> Result<Reloaded, AdminError> {
         let Some(reload) = &self.reload else {
             return Err(AdminError::Invalid("this gateway was started without a configuration file: there is nothing to reload".into()));
         };
+        let asked_by = by.map_or_else(|| "SIGHUP".to_owned(), |actor| actor.to_string());
+        let registry = by.map_or_else(|| self.registry.by(crate::audit::Actor::Signal), |actor| self.acting(actor));
         let outcome = reload();
-        self.last_reload.store(Some(Arc::new(ReloadView::new(&outcome, self.clock.now(), asked_by))));
+        self.last_reload.store(Some(Arc::new(ReloadView::new(&outcome, self.clock.now(), &asked_by))));
         match outcome {
             Ok(TakenOver { changes, upstreams }) => {
                 self.upstreams.store(Arc::new(upstreams));
                 let what = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
                 tracing::info!("configuration read again, asked by {asked_by}: {what}");
+                let act = Act::new(Verb::Reloaded, Object::configuration());
+                write_down(&registry, act.with([Field::new("changes", Value::text(&what))]));
                 Ok(Reloaded { changes })
             }
             Err(problems) => {
                 tracing::warn!(
                     "the configuration has problems and was not taken over (asked by {asked_by}); the old one stays in force:\n{problems}"
                 );
+                let act = Act::new(Verb::Reloaded, Object::configuration());
+                write_down(&registry, act.with([Field::new("changes", "none: it has problems")]));
                 Err(AdminError::Config(problems))
             }
         }
+    }
+}
+
+impl Admin {
+    /// The registry in somebody's hand: the audit log says that it was they. Blocking.
+    fn acting(&self, actor: Actor) -> Registry {
+        let name = |id| self.registry.admin_tokens().ok()?.into_iter().find(|token| token.id == id).map(|token| token.name);
+        self.registry.by(actor.audited(name))
+    }
+
+    /// Writes down what was done elsewhere than in the store's records. What is done stays done if that fails. Blocking.
+    fn recorded(&self, act: Act, actor: Actor) {
+        write_down(&self.acting(actor), act);
+    }
+}
+
+fn write_down(registry: &Registry, act: Act) {
+    if let Err(error) = registry.record(act) {
+        tracing::error!(%error, "the audit log could not be written");
     }
 }
 

@@ -15,14 +15,17 @@ use crate::admin::api::{
     AccountList, AccountRemoved, AvailableUsers, CredentialRequest, ErrorBody, Forwarding, KeyList, NewAccountRequest, NewKeyRequest,
     OneAccount, OneKey, PatchAccountRequest, PatchKeyRequest, Reloaded, RotateRequest, StatusView, TimeForgotten,
 };
+use crate::admin::audit::{AuditPage, AuditQuery};
 use crate::admin::certificates::TlsView;
 use crate::admin::door::Rights;
 use crate::admin::error::AdminError;
 use crate::admin::explain::{ExplainRequest, Explanation, KeyTest, TestKeyRequest};
 use crate::admin::extract::{Asked, Given, Named};
 use crate::admin::guard::MAX_BODY_BYTES;
+use crate::admin::keys::Filter;
 use crate::admin::lines::Lines;
 use crate::admin::table::{For, Stream, Table};
+use crate::admin::usage::{KeyUsageView, StreamLine, StreamList, TotalsView};
 use crate::admin::{Actor, Admin, credentials, emby, openapi, summary};
 use crate::doctor::Examined;
 use crate::keys::admin::AdminScope;
@@ -67,6 +70,11 @@ pub(super) fn routes(table: Table) -> Table {
         .at(&patch, "/api/api-keys/{id}", keys, "Change a key; what is absent stays", patch_key)
         .at(&delete, "/api/api-keys/{id}", keys, "Revoke a key for good", revoke_key)
         .at(&post, "/api/api-keys/{id}/rotate", keys, "Give a key a new secret; the answer shows it, once", rotate_key)
+        .at(&get, "/api/api-keys/{id}/usage", read, "Show what a key is used for, by whom, and what runs on it", key_usage)
+        .at(&get, "/api/usage", read, "Sums by media server since there is a store", totals)
+        .at(&get, "/api/streams", read, "List what runs now", streams)
+        .at(&delete, "/api/streams/{id}", keys, "Close one thing that runs; its key stays good", close_stream)
+        .at(&get, "/api/audit", read, "Read the audit log, in pages", audit)
         .at(&get, "/api/accounts", read, "List accounts", list_accounts)
         .at(&post, "/api/accounts", accounts, "Add an account, if its media server accepts it", add_account)
         .at(&get, "/api/accounts/available", read, "List the users of media servers that have an administrator account", available)
@@ -116,12 +124,9 @@ impl Admin {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Filter {
-    /// Only what this text can mean.
-    r#match: Option<String>,
-    /// Revoked keys too.
-    #[serde(default)]
-    revoked: bool,
+struct OfKey {
+    /// Of the key with this id only.
+    key: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -141,7 +146,7 @@ struct Whose {
 }
 
 async fn list_keys(State(admin): Shared, Asked(filter): Asked<Filter>) -> Answer<KeyList> {
-    admin.blocking(move |admin| admin.list_keys(filter.r#match.as_deref(), filter.revoked)).await.map(Json)
+    admin.blocking(move |admin| admin.list_keys(&filter)).await.map(Json)
 }
 
 async fn create_key(State(admin): Shared, Extension(peer): Asker, Given(mut request): Given<NewKeyRequest>) -> Answer<OneKey> {
@@ -244,6 +249,26 @@ async fn available(State(admin): Shared, Asked(whose): Asked<Whose>) -> Answer<A
     admin.available(whose.upstream.as_deref()).await.map(Json)
 }
 
+async fn key_usage(State(admin): Shared, Named(id): Named) -> Answer<KeyUsageView> {
+    admin.blocking(move |admin| admin.key_usage(&id)).await.map(Json)
+}
+
+async fn totals(State(admin): Shared) -> Answer<TotalsView> {
+    admin.blocking(Admin::totals).await.map(Json)
+}
+
+async fn streams(State(admin): Shared, Asked(of): Asked<OfKey>) -> Answer<StreamList> {
+    admin.blocking(move |admin| admin.streams(of.key.as_deref())).await.map(Json)
+}
+
+async fn close_stream(State(admin): Shared, Extension(peer): Asker, Named(id): Named) -> Answer<StreamLine> {
+    admin.blocking(move |admin| admin.close_stream(&id, peer)).await.map(Json)
+}
+
+async fn audit(State(admin): Shared, Asked(asked): Asked<AuditQuery>) -> Answer<AuditPage> {
+    admin.blocking(move |admin| admin.audit(&asked)).await.map(Json)
+}
+
 async fn tls(State(admin): Shared) -> Answer<TlsView> {
     admin.blocking(|admin| Ok(admin.tls())).await.map(Json)
 }
@@ -267,7 +292,7 @@ async fn status(State(admin): Shared) -> Answer<StatusView> {
 }
 
 async fn reload(State(admin): Shared, Extension(peer): Asker) -> Answer<Reloaded> {
-    admin.blocking(move |admin| admin.reload(&peer)).await.map(Json)
+    admin.blocking(move |admin| admin.reload(Some(peer))).await.map(Json)
 }
 
 async fn forget_time(State(admin): Shared, Extension(peer): Asker) -> Answer<TimeForgotten> {

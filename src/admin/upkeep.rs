@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::error::AdminError;
 use crate::admin::{Actor, Admin};
+use crate::audit::{Act, Field, Object, Verb};
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::store::inventory::{Compacted, Inventory};
@@ -39,12 +40,17 @@ impl Admin {
     pub(super) fn compact_store(&self, asked_by: Actor) -> Result<Compacted, AdminError> {
         let compacted = self.file().and_then(RedbStore::compact).map_err(RegistryError::Store)?;
         tracing::info!("the store went from {} to {} bytes, asked by {asked_by}", compacted.bytes_before, compacted.bytes_after);
+        let sizes = Field::changed("bytes", compacted.bytes_before, compacted.bytes_after);
+        self.recorded(Act::new(Verb::Compacted, Object::store()).with(sizes), asked_by);
         Ok(compacted)
     }
 
     /// A copy of the store as it is now, sealed as it is: without the master key it is of no use.
     pub(super) async fn back_up(self: Arc<Self>, asked_by: Actor) -> Result<Response, AdminError> {
         let copied = move |admin: &Self| {
+            // Before the copy: it is in it.
+            admin.file().map_err(RegistryError::Store)?;
+            admin.recorded(Act::new(Verb::BackedUp, Object::store()), asked_by);
             let copy = || -> Result<(File, u64), StoreError> {
                 let file = admin.file()?.copy_unnamed()?;
                 let length = file.metadata().map(|found| found.len());

@@ -32,7 +32,7 @@ pub(crate) async fn create(request: &NewKeyRequest, file: &Path, global: &Global
 }
 
 /// A file beside the wanted one, readable by its owner only, with room for all keys.
-fn reserve(file: &Path, count: u32) -> Result<NamedTempFile, Failure> {
+pub(crate) fn reserve(file: &Path, count: u32) -> Result<NamedTempFile, Failure> {
     if file.symlink_metadata().is_ok() {
         return Err(Failure::usage(format!("{} is there already; name a new file", file.display())));
     }

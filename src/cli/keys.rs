@@ -10,8 +10,8 @@ use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, Patch
 use crate::cli::client::{Backend, encoded};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
-use crate::cli::time::{Expiry, day, parse_expiry, parse_span};
-use crate::cli::{Global, ask, bulk, explain};
+use crate::cli::time::{Expiry, ago, day, parse_expiry, parse_span};
+use crate::cli::{Global, ask, bulk, explain, transfer, usage};
 use crate::clock::{Clock, SystemClock};
 use crate::keys::{Preset, Scope};
 use crate::secret::Secret;
@@ -22,11 +22,7 @@ pub enum KeysCommand {
     /// Make a key; it is shown once
     Create(CreateArgs),
     /// List the keys
-    List {
-        /// Revoked ones too
-        #[arg(long)]
-        revoked: bool,
-    },
+    List(ListArgs),
     /// Show one key (never its secret)
     Show {
         /// Id, name, or the last four of the id
@@ -61,7 +57,59 @@ pub enum KeysCommand {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Only say who uses it, and what would be cut
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Print what all keys are for, as JSON: no secret is in it, and no hash of one
+    Export,
+    /// Make new keys, with new secrets, as an export describes them
+    Import {
+        /// What keygate keys export printed
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Write the names and the new keys into this new file (only its owner may read it)
+        #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
+        out: Option<PathBuf>,
+        /// Only say what would be made
+        #[arg(long, conflicts_with = "out")]
+        dry_run: bool,
+    },
+}
+
+/// `keygate keys list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Revoked ones too
+    #[arg(long)]
+    pub revoked: bool,
+    /// Only those that nobody used for this span: 90d
+    #[arg(long, value_name = "SPAN")]
+    pub stale: Option<String>,
+    /// Only those that expire within this span: 14d
+    #[arg(long, value_name = "SPAN")]
+    pub expiring: Option<String>,
+    /// Only those that were never used
+    #[arg(long)]
+    pub unused: bool,
+    /// Those used last come first, in place of the newest
+    #[arg(long)]
+    pub by_last_use: bool,
+}
+
+impl ListArgs {
+    fn query(&self) -> Result<String, Failure> {
+        let seconds = |name: &str, span: &Option<String>| match span {
+            None => Ok(String::new()),
+            Some(text) => {
+                let span = parse_span(text).map_err(|error| Failure::usage(format!("--{name}: {error}")))?;
+                Ok(format!("&{name}={}", span.as_secs()))
+            }
+        };
+        let (stale, expiring) = (seconds("stale", &self.stale)?, seconds("expiring", &self.expiring)?);
+        let sort = if self.by_last_use { "&sort=last-used" } else { "" };
+        Ok(format!("revoked={}&unused={}{stale}{expiring}{sort}", self.revoked, self.unused))
+    }
 }
 
 /// `keygate keys create`.
@@ -128,14 +176,16 @@ pub struct EditArgs {
 pub(crate) async fn run(command: &KeysCommand, global: &Global, output: &mut Output) -> Result<(), Failure> {
     match command {
         KeysCommand::Create(args) => create(args, global, output).await,
-        KeysCommand::List { revoked } => list(*revoked, global, output).await,
+        KeysCommand::List(args) => list(args, global, output).await,
         KeysCommand::Show { key } => show(key, global, output).await,
         KeysCommand::Edit(args) => edit(args, global, output).await,
         KeysCommand::Test(args) => explain::test(args, global, output).await,
         KeysCommand::Disable { key } => switch(key, false, global, output).await,
         KeysCommand::Enable { key } => switch(key, true, global, output).await,
         KeysCommand::Rotate { key, overlap } => rotate(key, overlap, global, output).await,
-        KeysCommand::Revoke { key, yes } => revoke(key, *yes, global, output).await,
+        KeysCommand::Revoke { key, yes, dry_run } => revoke(key, *yes, *dry_run, global, output).await,
+        KeysCommand::Export => transfer::export(global, output).await,
+        KeysCommand::Import { file, out, .. } => transfer::import(file, out.as_deref(), global, output).await,
     }
 }
 
@@ -158,14 +208,22 @@ async fn create(args: &CreateArgs, global: &Global, output: &mut Output) -> Resu
     show_secret(&made, output)
 }
 
-async fn list(revoked: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
+async fn list(args: &ListArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let backend = Backend::open(global, output).await?;
-    let list: KeyList = backend.get(&format!("/api/api-keys?revoked={revoked}")).await?;
+    let list: KeyList = backend.get(&format!("/api/api-keys?{}", args.query()?)).await?;
     if output.format() == Format::Json {
         return output.json(&list);
     }
-    let rows: Vec<Vec<String>> = list.api_keys.iter().map(row).collect();
-    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS"], &rows)
+    let rows: Vec<Vec<String>> = list.api_keys.iter().map(listed).collect();
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS", "USED"], &rows)
+}
+
+/// One word a column, so that scripts can take them apart.
+fn listed(key: &KeyView) -> Vec<String> {
+    let used = key.last_used_at.as_deref().map_or_else(|| "never".to_owned(), |at| ago(at).replace(' ', "-"));
+    let mut row = row(key);
+    row.push(used);
+    row
 }
 
 fn row(key: &KeyView) -> Vec<String> {
@@ -186,14 +244,17 @@ fn some(libraries: &[String]) -> Option<Vec<String>> {
 }
 
 fn expires(key: &KeyView) -> String {
-    key.expires_at.as_deref().map_or("never", day).to_owned()
+    let day = key.expires_at.as_deref().map_or("never", day);
+    key.expires_in_days.map_or_else(|| day.to_owned(), |days| format!("{day}({days}d)"))
 }
 
 async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let key = find(&Backend::open(global, output).await?, key, true).await?;
+    let backend = Backend::open(global, output).await?;
+    let key = find(&backend, key, true).await?;
     if output.format() == Format::Json {
         return output.json(&OneKey { api_key: key });
     }
+    let used = usage::rows(&usage::of(&backend, &key).await?);
     let (scopes, libraries) = (key.scopes.join(", "), key.libraries.as_ref().map(|libraries| libraries.join(", ")));
     let lines = [
         ("id", Some(key.id)),
@@ -209,7 +270,7 @@ async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Fai
         ("old secret until", key.previous_secret_until),
         ("revoked", key.revoked_at),
     ];
-    let rows: Vec<Vec<String>> = lines.into_iter().filter_map(|(what, value)| Some(vec![what.to_owned(), value?])).collect();
+    let rows: Vec<Vec<String>> = lines.into_iter().chain(used).filter_map(|(what, value)| Some(vec![what.to_owned(), value?])).collect();
     output.rows(&["WHAT", "VALUE"], &rows)
 }
 
@@ -247,16 +308,26 @@ async fn rotate(key: &str, overlap: &str, global: &Global, output: &mut Output) 
     show_secret(&rotated, output)
 }
 
-async fn revoke(key: &str, yes: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
+async fn revoke(key: &str, yes: bool, dry_run: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let backend = Backend::open(global, output).await?;
     let key = find(&backend, key, false).await?;
+    let usage = usage::of(&backend, &key).await?;
+    if dry_run {
+        return match output.format() {
+            Format::Json => output.json(&usage),
+            _ => usage::impact(&usage).iter().try_for_each(|line| output.sentence(line)),
+        };
+    }
+    if !yes {
+        usage::impact(&usage).iter().for_each(|line| output.note(line));
+    }
     ask::confirm(&format!("Revoke key {} \"{}\" of {} for good?", key.id, key.name, key.account), yes)?;
     let revoked: OneKey = backend.call(Method::DELETE, &format!("/api/api-keys/{}", key.id), &()).await?;
     report("revoked", &revoked, output)
 }
 
 /// The one key that a text means.
-async fn find(backend: &Backend, text: &str, with_revoked: bool) -> Result<KeyView, Failure> {
+pub(crate) async fn find(backend: &Backend, text: &str, with_revoked: bool) -> Result<KeyView, Failure> {
     let list: KeyList = backend.get(&format!("/api/api-keys?match={}&revoked={with_revoked}", encoded(text))).await?;
     let mut found = list.api_keys;
     match (found.pop(), found.len()) {

@@ -5,6 +5,7 @@ mod accounts;
 mod admin;
 mod arguments;
 mod ask;
+mod audit;
 mod bulk;
 mod changes;
 pub mod check_config;
@@ -14,6 +15,7 @@ mod doctor;
 mod explain;
 pub mod failure;
 mod gateway;
+mod housekeeping;
 mod init;
 mod keys;
 mod manual;
@@ -24,9 +26,12 @@ mod process;
 pub mod serve;
 mod signals;
 mod store;
+mod streams;
 mod time;
 mod timekeeping;
 mod tls;
+mod transfer;
+mod usage;
 mod watchdog;
 
 use std::future::Future;
@@ -54,12 +59,15 @@ Run:
   healthcheck   Exit 0 when the gateway answers, else 1
 
 Keys and accounts:
-  keys          create, list, show, edit, test, disable, enable, rotate, revoke
+  keys          create, list, show, edit, test, disable, enable, rotate, revoke,
+                export, import
+  streams       list, close
   accounts      add, list, show, login, set-credential, set-administrator, remove
   explain       Say what right a request takes, and which presets have it
 
 Store and certificates:
   store         check, backup, restore, compact, rekey, forget-time
+  audit         tail
   tls           show, ca, renew
 
 Admin listener and page:
@@ -134,6 +142,9 @@ pub enum Command {
     Keys(keys::KeysCommand),
     /// Say what right a request takes, how it is treated, and which presets have it
     Explain(explain::ExplainArgs),
+    /// Show what runs now on keys, and close it
+    #[command(subcommand)]
+    Streams(streams::StreamsCommand),
     /// Add, show and change the accounts of media servers that keys act for
     #[command(subcommand)]
     Accounts(accounts::AccountsCommand),
@@ -143,6 +154,9 @@ pub enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Show who changed what, and who was refused
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Show the certificates that are served, and the authority's that devices must know
     #[command(subcommand)]
     Tls(tls::TlsCommand),
@@ -188,9 +202,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status => block_on(gateway::status(global, &mut output)),
         Command::Keys(command) => block_on(keys::run(command, global, &mut output)),
         Command::Explain(args) => block_on(explain::explain(args, global, &mut output)),
+        Command::Streams(command) => block_on(streams::run(command, global, &mut output)),
         Command::Accounts(command) => block_on(accounts::run(command, global, &mut output)),
         Command::Admin(command) => block_on(admin::run(command, global, &mut output)),
         Command::Store(command) => block_on(store::run(command, global, &mut output)),
+        Command::Audit(command) => block_on(audit::run(command, global, &mut output)),
         Command::Tls(command) => block_on(tls::run(command, global, &mut output)),
         Command::Completions(args) => manual::completions(args, command(), &mut output),
         Command::Man(args) => manual::man(args, command(), &mut output),

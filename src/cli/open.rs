@@ -37,7 +37,8 @@ pub(crate) fn offline(config: &Config) -> Result<Arc<Admin>, OpenError> {
     let clock = app::clock(&*opened.store, Arc::new(SystemClock::new()))?;
     let settings = Settings::new(config, None);
     let keep = Keep::load(opened.store, opened.hasher, &settings, Arc::clone(&clock), Handle::current())?;
-    Ok(Arc::new(Admin::new(keep.registry, keep.sessions, clock, views(config), TaskTracker::new())))
+    let admin = Admin::new(keep.registry, keep.sessions, clock, views(config), TaskTracker::new());
+    Ok(Arc::new(admin.with_usage(keep.usage)))
 }
 
 /// The configured upstreams, for people.

@@ -17,10 +17,11 @@ use crate::admin::page_sessions::SessionLimits;
 use crate::admin::socket::{self, AdminSocket, SocketAccess};
 use crate::admin::{Admin, Reload, TakenOver};
 use crate::app::{self, App, Keep};
+use crate::audit::Bounds;
 use crate::certificates::{Certificates, Served, acme};
 use crate::cli::failure::Failure;
 use crate::cli::signals::{Asked, Signals};
-use crate::cli::{Global, doctor, init, open, process, timekeeping, tls, watchdog};
+use crate::cli::{Global, doctor, housekeeping, init, open, process, timekeeping, tls, watchdog};
 use crate::clock::{Clock, SystemClock};
 use crate::config::problem::Warning;
 use crate::config::{Config, is_public};
@@ -162,6 +163,7 @@ impl Daemon {
             TaskTracker::new(),
         )
         .with_store(store)
+        .with_usage(Arc::clone(&app.keep.usage))
         .with_listeners(listening(&app))
         .with_certificates(certificates.clone(), app.clients.clone())
         .with_session_limits(SessionLimits { lifetime: config.admin.session_lifetime, idle: config.admin.session_idle });
@@ -190,6 +192,8 @@ impl Daemon {
         tasks.spawn(watch_upstreams(Arc::clone(&app.gateway), stop.clone()));
         let registry = Arc::clone(&app.keep.registry);
         tasks.spawn(timekeeping::keep(registry, clock, stop.clone()));
+        let bounds = Bounds::new(config.audit.keep, config.audit.max_entries);
+        tasks.spawn(housekeeping::keep(Arc::clone(&app.keep.registry), bounds, stop.clone()));
         if let Some(certificates) = certificates {
             tasks.spawn(acme::keep(Arc::clone(&certificates), stop.clone()));
             tasks.spawn(tls::watch(certificates, app.clients.clone(), stop.clone()));
@@ -205,13 +209,18 @@ impl Daemon {
         tracing::info!(drain_s = config.server.drain_timeout.as_secs(), "stopping: running requests may finish");
         watchdog::stopping(config.server.drain_timeout);
         stop.cancel();
-        let (server, drain) = (app.server, config.server.drain_timeout);
+        let (server, drain, usage) = (app.server, config.server.drain_timeout, app.keep.usage);
         // Joining threads blocks; a second signal does not wait for the drain.
         let hard = server.stop();
         let draining = tokio::task::spawn_blocking(move || server.shut_down(drain));
         tokio::select! {
             _ = draining => {}
             _ = signals.next_stop() => hard.finish(),
+        }
+        match tokio::task::spawn_blocking(move || usage.finish()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the latest use of keys could not be written"),
+            Err(error) => tracing::error!(%error, "the latest use of keys was not written"),
         }
         over.cancel();
         tasks.close();
@@ -323,7 +332,7 @@ async fn reload_by_signal(admin: &Arc<Admin>) {
     watchdog::reloading();
     let admin = Arc::clone(admin);
     // It logs how it went.
-    let _ = tokio::task::spawn_blocking(move || admin.reload(&"SIGHUP").is_ok()).await;
+    let _ = tokio::task::spawn_blocking(move || admin.reload(None).is_ok()).await;
     watchdog::ready();
 }
 

@@ -12,13 +12,16 @@ use http::Method;
 
 use crate::admin::api::TimeForgotten;
 use crate::app;
+use crate::audit::{Act, Actor, Field, Object, Verb};
 use crate::cli::client::Backend;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
 use crate::cli::{Global, open};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::store::inventory::{Compacted, Inventory};
 use crate::store::redb::{CACHE_BYTES, RedbStore};
+use crate::store::{Change, Store, StoreError};
 
 /// `keygate store …`.
 #[derive(Subcommand, Debug)]
@@ -109,6 +112,16 @@ pub(crate) fn look_at_own(config: &Config) -> Result<RedbStore, Failure> {
     look_at(config, &config.store.path)
 }
 
+/// This process, for the audit log.
+fn offline_actor() -> Actor {
+    crate::admin::Actor::Offline { uid: rustix::process::getuid().as_raw() }.audited(|_| None)
+}
+
+/// Writes into the audit log of a store that nobody else has open.
+fn record(store: &RedbStore, act: Act) -> Result<(), StoreError> {
+    store.commit(vec![Change::Audit(act.by(&offline_actor(), SystemClock::new().now()))])
+}
+
 /// The store as it lies there; nothing is changed, and no new one made.
 fn look_at(config: &Config, path: &Path) -> Result<RedbStore, Failure> {
     if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
@@ -118,7 +131,7 @@ fn look_at(config: &Config, path: &Path) -> Result<RedbStore, Failure> {
     looked.map_err(|error| open::OpenError::from(error).into_failure(&config.admin.socket))
 }
 
-fn failed(config: &Config) -> impl Fn(crate::store::StoreError) -> Failure {
+fn failed(config: &Config) -> impl Fn(StoreError) -> Failure {
     |error| open::OpenError::from(error).into_failure(&config.admin.socket)
 }
 
@@ -153,6 +166,7 @@ fn show(inventory: &Inventory, output: &mut Output) -> Result<(), Failure> {
         row("sessions", inventory.sessions.to_string()),
         row("tickets and ids", inventory.handouts.to_string()),
         row("certificates and accounts of ACME", inventory.acme.to_string()),
+        row("audit lines", inventory.audit_lines.to_string()),
         row("bytes", inventory.bytes.to_string()),
     ];
     if inventory.problems.is_empty() {
@@ -167,7 +181,10 @@ async fn compact(global: &Global, output: &mut Output) -> Result<(), Failure> {
         Holder::Nobody(config) => {
             look_at(&config, &config.store.path)?;
             let store: Arc<RedbStore> = app::open_store(&config).map_err(failed(&config))?.store;
-            store.compact().map_err(failed(&config))?
+            let compacted = store.compact().map_err(failed(&config))?;
+            let sizes = Field::changed("bytes", compacted.bytes_before, compacted.bytes_after);
+            record(&store, Act::new(Verb::Compacted, Object::store()).with(sizes)).map_err(failed(&config))?;
+            compacted
         }
     };
     if output.format() == Format::Json {

@@ -6,6 +6,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
+use crate::clock::{Clock, SystemClock};
+
 /// What `--expires` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
@@ -63,6 +65,19 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
 /// A day for a table: the date of an RFC 3339 text.
 pub(crate) fn day(text: &str) -> &str {
     text.split_once('T').map_or(text, |(day, _)| day)
+}
+
+/// How long ago an RFC 3339 text was, as one word: `now`, `3min`, `2h`, `41d`, and `ago` after it.
+pub(crate) fn ago(text: &str) -> String {
+    let Ok(at) = text.parse::<Timestamp>() else { return text.to_owned() };
+    let now = SystemClock::new().now().as_millis();
+    match (now - at.as_millisecond()).max(0) / 1000 {
+        ..10 => "now".to_owned(),
+        seconds @ ..60 => format!("{seconds}s ago"),
+        seconds @ ..3600 => format!("{}min ago", seconds / 60),
+        seconds @ ..172_800 => format!("{}h ago", seconds / 3600),
+        seconds => format!("{}d ago", seconds / 86_400),
+    }
 }
 
 /// A life time in words: its largest unit.

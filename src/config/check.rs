@@ -10,14 +10,15 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::environment::{DefaultPaths, Environment};
-use crate::config::file::{File, LimitsSection, LogSection, ServerSection, StoreSection};
+use crate::config::file::{AuditSection, File, LimitsSection, LogSection, ServerSection, StoreSection, UsageSection};
 use crate::config::listen::{self, Listen, Listened};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::source::SecretSource;
 use crate::config::value::{Field, OneOf, Placed, Size, Strings, TlsMode};
-use crate::config::{Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, certificates, upstream};
+use crate::config::{Audit, Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, Usage, certificates, upstream};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
+const DAY_MILLIS: u64 = 86_400_000;
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// What the checks share.
@@ -73,6 +74,8 @@ impl Checker<'_> {
             store: self.store(file.store, &paths),
             admin: admin.config,
             log: self.log(file.log),
+            audit: self.audit(&file.audit),
+            usage: self.usage(&file.usage),
             upstreams: upstreams.into_iter().map(|upstream| upstream.config).collect(),
         }
     }
@@ -198,6 +201,20 @@ impl Checker<'_> {
         }
         let OneOf(format) = section.format.map_or(OneOf(LogFormat::Text), |field| field.value);
         Log { level, format, access: section.access.is_none_or(|field| field.value) }
+    }
+
+    fn audit(&mut self, section: &AuditSection) -> Audit {
+        Audit {
+            keep: self.duration("audit.keep", &section.keep, 365 * DAY_MILLIS, DAY_MILLIS..=3_650 * DAY_MILLIS),
+            max_entries: self.number("audit.max_entries", section.max_entries.clone(), 100_000, 1_000..=10_000_000) as u64,
+        }
+    }
+
+    fn usage(&mut self, section: &UsageSection) -> Usage {
+        Usage {
+            is_enabled: section.enabled.as_ref().is_none_or(|field| field.value),
+            flush: self.duration("usage.flush", &section.flush, 10_000, 1_000..=3_600_000),
+        }
     }
 
     pub(crate) fn path(&mut self, name: &str, field: Field<String>, default: &Path) -> PathBuf {

@@ -149,6 +149,20 @@ section!(
     }
 );
 section!(
+    /// `[audit]`
+    AuditSection, "audit", {
+        keep: Duration,
+        max_entries: u64,
+    }
+);
+section!(
+    /// `[usage]`
+    UsageSection, "usage", {
+        enabled: bool,
+        flush: Duration,
+    }
+);
+section!(
     /// `[[upstream]]`
     UpstreamSection, "upstream", {
         name: String,
@@ -181,9 +195,11 @@ pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     (StoreSection::NAME, StoreSection::FIELDS),
     (AdminSection::NAME, AdminSection::FIELDS),
     (LogSection::NAME, LogSection::FIELDS),
+    (AuditSection::NAME, AuditSection::FIELDS),
+    (UsageSection::NAME, UsageSection::FIELDS),
     (UpstreamSection::NAME, UpstreamSection::FIELDS),
 ];
-const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "upstream"];
+const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "audit", "usage", "upstream"];
 
 /// The file as it was written; an absent field is `None`.
 #[derive(Debug, Default)]
@@ -197,6 +213,8 @@ pub(crate) struct File {
     pub(crate) store: StoreSection,
     pub(crate) admin: AdminSection,
     pub(crate) log: LogSection,
+    pub(crate) audit: AuditSection,
+    pub(crate) usage: UsageSection,
     /// Each with the place of its header.
     pub(crate) upstreams: Vec<Placed<UpstreamSection>>,
 }
@@ -244,6 +262,8 @@ impl File {
             "limits" => fill(&mut self.limits, table, &[], report),
             "store" => fill(&mut self.store, table, &[], report),
             "admin" => fill(&mut self.admin, table, &[], report),
+            "audit" => fill(&mut self.audit, table, &[], report),
+            "usage" => fill(&mut self.usage, table, &[], report),
             _ => fill(&mut self.log, table, &[], report),
         }
     }
@@ -293,6 +313,8 @@ impl File {
             "store" => self.store.set(field, &given, place),
             "admin" => self.admin.set(field, &given, place),
             "log" => self.log.set(field, &given, place),
+            "audit" => self.audit.set(field, &given, place),
+            "usage" => self.usage.set(field, &given, place),
             _ => None,
         }
     }

@@ -51,6 +51,10 @@ pub struct Config {
     pub admin: Admin,
     /// Logging.
     pub log: Log,
+    /// The audit log.
+    pub audit: Audit,
+    /// Counting.
+    pub usage: Usage,
     /// At least one.
     pub upstreams: Vec<UpstreamConfig>,
 }
@@ -210,6 +214,24 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether each request gets a line.
     pub access: bool,
+}
+
+/// `[audit]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// How long lines are kept.
+    pub keep: Duration,
+    /// Most lines.
+    pub max_entries: u64,
+}
+
+/// `[usage]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Whether it is counted what keys are used for.
+    pub is_enabled: bool,
+    /// How often that is written down: so much of it is lost when the power is.
+    pub flush: Duration,
 }
 
 /// Form of log lines.

@@ -19,6 +19,7 @@ use crate::policy::Admission;
 use crate::scrub::Leak;
 use crate::server::connection::Busy;
 use crate::upstream::client::Lease;
+use crate::usage::open::{Sort, Upload};
 
 /// Most bytes of a request's body that are kept for a replay after a renewed session.
 pub const HELD_BYTES: usize = 64 << 10;
@@ -102,6 +103,12 @@ impl Sent {
             return None;
         }
         self.held.borrow_mut().take().map(RequestBody::held)
+    }
+}
+
+impl Upload for Sent {
+    fn bytes(&self) -> u64 {
+        self.bytes.get()
     }
 }
 
@@ -353,6 +360,8 @@ impl Metered {
         let mut metered = Self { source, lease, sent, trail, bytes: 0, complete: false, learning: None, admission };
         if metered.source.is_end() {
             metered.end();
+        } else if let (Some(trail), Some(permit)) = (&mut metered.trail, metered.admission.permit()) {
+            trail.opens(Sort::Stream, permit, None);
         }
         metered
     }
@@ -408,6 +417,9 @@ impl Body for GatewayBody {
                     busy.answer_moved();
                 }
                 metered.bytes += data.len() as u64;
+                if let Some(trail) = &metered.trail {
+                    trail.moved(metered.sent.bytes(), metered.bytes);
+                }
                 if let Some(learning) = &mut metered.learning {
                     learning.see(&data);
                 }

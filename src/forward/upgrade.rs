@@ -18,8 +18,10 @@ use crate::forward::websocket::direction::{self, Direction, End};
 use crate::forward::websocket::down::Down;
 use crate::forward::websocket::{Closing, frame};
 use crate::gateway::trail::Trail;
+use crate::lifeline::Cause;
 use crate::policy::Admission;
 use crate::server::drain::Farewell;
+use crate::usage::open::Sort;
 
 /// Once one side has closed, the other may be silent for no longer than this: a WebSocket is not half open for long (RFC 6455,
 /// section 7.1.1).
@@ -128,13 +130,16 @@ where
         }
         loop {
             if let Some(permit) = self.watch.admission.permit()
-                && permit.lifeline().poll_cut(cx).is_ready()
+                && let Poll::Ready(cause) = permit.lifeline().watched().poll_cut(cx)
             {
-                return Poll::Ready(Err(Closing::REVOKED.into()));
+                return Poll::Ready(Err(if cause == Cause::Closed { Closing::CLOSED } else { Closing::REVOKED }.into()));
             }
             let up = self.to_upstream.poll(cx, &mut self.client, &mut self.upstream, &mut self.watch.engine)?;
             let has_changed = self.hear();
             let down = self.to_client.poll(cx, &mut self.upstream, &mut self.client, &mut self.watch.down)?;
+            if let Some(trail) = &self.watch.trail {
+                trail.moved(self.to_upstream.bytes, self.to_client.bytes);
+            }
             if self.has_replied() || has_changed {
                 continue;
             }
@@ -161,6 +166,7 @@ where
         let Some(permit) = news.permit else { return false };
         if let Some(trail) = &mut self.watch.trail {
             trail.admitted(&permit);
+            trail.opens(Sort::Socket, &permit, None);
         }
         self.watch.admission = Admission::Key(*permit);
         true

@@ -38,6 +38,8 @@ use crate::server::accept::Connections;
 use crate::server::drain::Tasks;
 use crate::upstream::client::Pool;
 use crate::upstream::session::Sessions;
+use crate::usage::Usage;
+use crate::usage::tally::Tally;
 
 /// What all cores share: all of it is read without a lock while requests run.
 pub struct Gateway {
@@ -53,7 +55,8 @@ pub struct Gateway {
     sockets: Arc<Table>,
     challenges: Arc<Challenges>,
     unbelieved_proxy: ArcSwapOption<IpAddr>,
-    /// Marked when a key may have died.
+    usage: Option<Arc<Usage>>,
+    /// Marked when a key may have died, or something is to be closed.
     key_changes: watch::Sender<()>,
 }
 
@@ -71,6 +74,8 @@ pub struct Known {
     pub clock: Arc<dyn Clock>,
     /// What ACME servers are shown.
     pub challenges: Arc<Challenges>,
+    /// Where requests are counted; `None`: nowhere.
+    pub usage: Option<Arc<Usage>>,
 }
 
 impl std::fmt::Debug for Known {
@@ -88,9 +93,13 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// Over the keys and sessions of one store.
     pub fn new(known: Known, settings: Settings) -> Arc<Self> {
-        let Known { hasher, index, sessions, handouts, clock, challenges } = known;
+        let Known { hasher, index, sessions, handouts, clock, challenges, usage } = known;
         let key_changes = watch::Sender::new(());
         let marker = key_changes.clone();
+        if let Some(usage) = &usage {
+            let marker = marker.clone();
+            usage.on_close(move || marker.send_modify(|()| ()));
+        }
         index.on_change(move || marker.send_modify(|()| ()));
         let settings = ArcSwap::from_pointee(settings);
         let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
@@ -110,6 +119,7 @@ impl Gateway {
             challenges,
             unbelieved_proxy: ArcSwapOption::empty(),
             key_changes,
+            usage,
         })
     }
 
@@ -200,12 +210,14 @@ pub struct Worker {
     tasks: Tasks,
     lifelines: Rc<Lifelines>,
     natives: Remembered,
+    tally: Option<Rc<Tally>>,
 }
 
 impl Worker {
-    /// For one core.
-    pub fn new(gateway: Arc<Gateway>, pool: Rc<Pool>, tasks: Tasks) -> Rc<Self> {
-        Rc::new(Self { gateway, pool, tasks, lifelines: Rc::default(), natives: Remembered::default() })
+    /// For one core, by its number.
+    pub fn new(gateway: Arc<Gateway>, pool: Rc<Pool>, tasks: Tasks, core: u16) -> Rc<Self> {
+        let tally = gateway.usage.as_ref().map(|usage| Rc::new(usage.tally(core)));
+        Rc::new(Self { gateway, pool, tasks, lifelines: Rc::default(), natives: Remembered::default(), tally })
     }
 
     /// What all cores share.
@@ -219,6 +231,27 @@ impl Worker {
         let cut = if by_time { self.lifelines.review_expired(index, now) } else { self.lifelines.review(index, now) };
         if cut > 0 {
             tracing::info!(cut, "what ran on keys that died was cut off");
+        }
+    }
+
+    /// Where this core counts.
+    pub(crate) const fn tally(&self) -> Option<&Rc<Tally>> {
+        self.tally.as_ref()
+    }
+
+    /// Closes what operators want closed on this core.
+    pub(crate) fn close_asked(&self) {
+        let (Some(usage), Some(tally)) = (&self.gateway.usage, &self.tally) else { return };
+        let ids = usage.closings(tally.core());
+        if !ids.is_empty() {
+            tracing::info!(closed = tally.cut(&ids), "what an operator wanted closed was cut off");
+        }
+    }
+
+    /// Hands over what was counted.
+    pub(crate) fn hand_over(&self) {
+        if let Some(tally) = &self.tally {
+            tally.hand_over(self.gateway.clock.now());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The one ordered list. The order of the steps is the security argument: what stands further down may rely on all that stands above.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, r
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::carrier::{self, Presented};
+use crate::carrier::{self, Carrier, Presented};
 use crate::forward::body::{GatewayBody, Metered, RequestBody};
 use crate::forward::forwarded::{self, ClientAddress, Forwarding};
 use crate::forward::hop;
@@ -43,6 +44,7 @@ use crate::upstream::client::Partition;
 use crate::upstream::dialect::libraries::{Reach, Subject};
 use crate::upstream::dialect::{RouteClass, Routed, TokenState, Verdict};
 use crate::upstream::session::Session;
+use crate::usage::open::Sort;
 
 pub(super) type Notes = Option<Box<Trail>>;
 
@@ -55,7 +57,7 @@ impl Worker {
         if forwarded::is_unbelieved_proxy(peer.address.ip(), request.headers(), &settings.trusted_proxies) {
             self.gateway().note_unbelieved_proxy(peer.address.ip());
         }
-        let mut notes = settings.access_log.then(|| Box::new(Trail::begin(self.gateway().clock(), client.ip, &request)));
+        let mut notes = self.notes(settings.access_log, client.ip, &request);
         let ip = client.ip;
         let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default() };
         let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
@@ -75,6 +77,17 @@ impl Worker {
                 if is_head { respond::without_body(answer) } else { answer }
             }
         }
+    }
+}
+
+impl Worker {
+    /// What becomes an access line and is counted; nothing where neither is wanted.
+    fn notes(&self, has_line: bool, client: IpAddr, request: &Request<Incoming>) -> Notes {
+        let tally = self.tally();
+        (has_line || tally.is_some()).then(|| {
+            let trail = Trail::begin(self.gateway().clock(), client, request, tally.cloned());
+            Box::new(if has_line { trail } else { trail.without_line() })
+        })
     }
 }
 
@@ -208,7 +221,7 @@ impl Visit<'_> {
     fn judge(&self, presented: Presented, site: &Site, asked: Asked<'_>, notes: &mut Notes) -> Result<Judged, Refusal> {
         let (gateway, class) = (self.worker.gateway(), asked.class);
         let (verified, proof) = match presented {
-            Presented::Key(key, carrier) => (self.find(&key).ok_or(Refusal::UnknownKey(carrier))?, Proof::Key(key, carrier)),
+            Presented::Key(key, carrier) => (self.known_key(&key, carrier, notes)?, Proof::Key(key, carrier)),
             Presented::Ticket(ticket, carrier) => match handed::by_ticket(gateway, &ticket, asked) {
                 Ok(verified) => (verified, Proof::Ticket(ticket, carrier)),
                 Err(TicketFault::Unknown) => return Err(Refusal::UnknownTicket(carrier)),
@@ -232,6 +245,15 @@ impl Visit<'_> {
             trail.account = Some(Arc::clone(permit.account()));
         }
         Ok(Judged::Admitted(Admission::Key(permit)))
+    }
+
+    /// The key, or a note of the id that it claims.
+    pub(super) fn known_key(&self, key: &ApiKey, carrier: Carrier, notes: &mut Notes) -> Result<Verified, Refusal> {
+        let found = self.find(key);
+        if let (None, Some(trail)) = (&found, notes) {
+            trail.claimed = Some(key.id());
+        }
+        found.ok_or(Refusal::UnknownKey(carrier))
     }
 
     pub(super) fn find(&self, key: &ApiKey) -> Option<Verified> {
@@ -337,6 +359,9 @@ impl Route<'_> {
         let spare = self.renewable().then(|| Box::new(outbound.clone()));
         let whole = self.treatment.may_come_in_part().then(|| Box::new(outbound.clone().of_the_whole()));
         let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some());
+        if let (Some(trail), Some(permit), false) = (notes.as_mut(), self.admission.permit(), body.is_empty()) {
+            trail.opens(Sort::Stream, permit, Some(body.sent()));
+        }
         let exchange = self.send(outbound, body).await?;
         let verdict = self.verdict(&exchange.response, false);
         if verdict == Verdict::Accepted && whole.is_none() {
@@ -466,6 +491,9 @@ impl Route<'_> {
         let mut trail = notes.take();
         if let Some(trail) = &mut trail {
             trail.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+            if let Some(permit) = self.admission.permit() {
+                trail.opens(Sort::Socket, permit, None);
+            }
         }
         let upstream = hyper::upgrade::on(response);
         let idle_timeout = self.visit.settings.limits.idle_timeout;

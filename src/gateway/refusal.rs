@@ -171,6 +171,7 @@ impl Refusal {
             Self::Denied(Denied::OtherLibrary, _) => {
                 public!(FORBIDDEN, "other_library", "This API key is confined to some libraries, and this is not about one of them.")
             }
+            Self::KeyDied(Cause::Closed) => public!(SERVICE_UNAVAILABLE, "closed", "This request was closed by the operator."),
             Self::NoKey
             | Self::ForeignCredential(_)
             | Self::Malformed(..)
@@ -308,6 +309,20 @@ impl Refusal {
             Self::Denied(denied, _) => matches!(denied, Denied::Disabled | Denied::Expired | Denied::OtherUpstream),
             _ => false,
         }
+    }
+
+    /// Whether the audit log shall say that it happened: somebody was at the door with a credential, or where keys have no business.
+    pub const fn is_of_note(&self) -> bool {
+        self.is_wrong_guess()
+            || matches!(
+                self,
+                Self::Guessing { .. }
+                    | Self::TooManyLogins(_)
+                    | Self::Restricted
+                    | Self::ClearText
+                    | Self::Carrier(_)
+                    | Self::Denied(Denied::MissingScope { .. }, _)
+            )
     }
 
     /// Whether the client's connection must not carry another request: what it sends next cannot be trusted to be one.

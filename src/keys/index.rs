@@ -126,6 +126,14 @@ impl KeyIndex {
         Some(Verified { shard: Arc::clone(&shard), position })
     }
 
+    /// Calls `visit` with the id of each key that has a secret which dies after `now` and at `until` or before; with two such secrets
+    /// twice.
+    pub fn visit_expiring(&self, now: Timestamp, until: Timestamp, mut visit: impl FnMut(KeyId)) {
+        for shard in &self.shards {
+            shard.load().expiring(now, until).for_each(&mut visit);
+        }
+    }
+
     /// `listener` is called after each change that took secrets out or changed them, when no reader sees the old state any more, by
     /// whoever made the change: it must be quick.
     pub fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {

@@ -99,6 +99,11 @@ impl Shard {
         self.names.get(start..start + entry.name_len()).unwrap_or_default()
     }
 
+    /// The ids of the keys whose secrets die after `now` and at `until` or before.
+    pub(crate) fn expiring(&self, now: Timestamp, until: Timestamp) -> impl Iterator<Item = KeyId> {
+        self.entries.iter().filter(move |entry| entry.expires_at() > now && entry.expires_at() <= until).map(Entry::id)
+    }
+
     /// The ids of the libraries that an entry at such a position is confined to, if it is.
     pub(crate) fn libraries(&self, position: u32) -> Option<impl Iterator<Item = &str> + Clone> {
         let entry = self.entry(position);

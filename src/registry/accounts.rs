@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::audit::{self, Act, Field, Verb};
 use crate::keys::record::KeyRecord;
-use crate::registry::{Registry, RegistryError, Removal, check_text, revoked};
+use crate::registry::keys::of_revoked;
+use crate::registry::{Acts, MOST_LINES, Registry, RegistryError, Removal, check_text, revoked};
 use crate::store::Change;
 use crate::store::records::AccountRecord;
 use crate::upstream::{AccountId, Credential, UpstreamName};
@@ -35,7 +37,7 @@ impl Registry {
             broken: None,
             is_administrator: false,
         };
-        self.commit(&mut unsettled, vec![Change::PutAccount(record.clone())])?;
+        self.commit(&mut unsettled, audit::of_new_account(&record).into(), vec![Change::PutAccount(record.clone())])?;
         self.listener.account_changed(record.clone());
         Ok(record)
     }
@@ -48,11 +50,12 @@ impl Registry {
     pub fn set_credential(&self, id: AccountId, credential: Credential) -> Result<AccountRecord, RegistryError> {
         check_credential(&credential)?;
         let mut unsettled = self.writer();
-        let record = AccountRecord { credential, broken: None, ..self.account(id)? };
+        let before = self.account(id)?;
+        let record = AccountRecord { credential, broken: None, ..before.clone() };
         let sessions = self.store.sessions()?.into_iter().filter(|session| session.id.account == id);
         let mut changes: Vec<Change> = sessions.map(|session| Change::RemoveSession(session.id)).collect();
         changes.push(Change::PutAccount(record.clone()));
-        self.commit(&mut unsettled, changes)?;
+        self.commit(&mut unsettled, audit::of_account(Verb::CredentialChanged, &before, &record).into(), changes)?;
         self.listener.account_changed(record.clone());
         Ok(record)
     }
@@ -75,14 +78,15 @@ impl Registry {
         if !is_administrator && !force {
             self.check_unused_administrator(&account)?;
         }
-        let record = AccountRecord { is_administrator, ..account };
+        let record = AccountRecord { is_administrator, ..account.clone() };
         let others = self.store.accounts()?.into_iter().filter(|other| other.upstream == record.upstream && other.is_administrator);
         let mut changed: Vec<AccountRecord> = others
             .filter(|other| is_administrator && other.id != id)
             .map(|other| AccountRecord { is_administrator: false, ..other })
             .collect();
         changed.push(record.clone());
-        self.commit(&mut unsettled, changed.iter().cloned().map(Change::PutAccount).collect())?;
+        let act = audit::of_account(Verb::Changed, &account, &record);
+        self.commit(&mut unsettled, act.into(), changed.iter().cloned().map(Change::PutAccount).collect())?;
         for record in changed {
             self.listener.account_changed(record);
         }
@@ -110,7 +114,7 @@ impl Registry {
         }
         let mut living: Vec<KeyRecord> = Vec::new();
         self.store.visit_keys(&mut |record| {
-            let record = unsettled.get(&record.id).cloned().unwrap_or(record);
+            let record = unsettled.keys.get(&record.id).cloned().unwrap_or(record);
             if record.account == id && record.revoked_at.is_none() {
                 living.push(record);
             }
@@ -124,14 +128,20 @@ impl Registry {
         self.index.remove(&living);
         let mut changes: Vec<Change> = dead.iter().cloned().map(Change::PutKey).collect();
         changes.push(Change::RemoveAccount(id));
-        if let Err(error) = self.commit(&mut unsettled, changes) {
+        if let Err(error) = self.commit(&mut unsettled, removal_of(&account, &living), changes) {
             let refuses = !dead.is_empty();
-            unsettled.extend(dead.into_iter().map(|record| (record.id, record)));
+            dead.into_iter().zip(&living).for_each(|(dead, before)| self.leave(&mut unsettled, dead, of_revoked(before)));
             return Err(if refuses { RegistryError::NotDurable(error) } else { error.into() });
         }
         self.listener.account_removed(id);
         Ok(dead.len())
     }
+}
+
+/// What the log says of an account that goes, and of the keys that go with it.
+fn removal_of(account: &AccountRecord, living: &[KeyRecord]) -> Acts {
+    let first = Act::new(Verb::Removed, account.into()).with([Field::new("revoked keys", living.len())]);
+    Acts { first, more: living.iter().take(MOST_LINES).map(of_revoked).collect() }
 }
 
 /// What would only fail at the upstream.

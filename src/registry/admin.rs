@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::audit::{self, Act, Field, Object, Verb};
 use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::admin::{AdminScope, AdminToken, AdminTokenRecord};
@@ -66,9 +67,12 @@ impl Registry {
             last_used_at: None,
             revoked_at: None,
         };
-        if let Err(error) = self.commit(&mut unsettled, vec![Change::PutAdminToken(record.clone())]) {
+        let act = audit::of_new_token(&record);
+        if let Err(error) = self.commit(&mut unsettled, act.into(), vec![Change::PutAdminToken(record.clone())]) {
             // It may be in the store all the same; nobody was shown it.
             self.bury_token(&record);
+            let act = Act::new(Verb::Revoked, (&record).into()).with([Field::new("why", "its creation failed")]);
+            self.leave_line(&mut unsettled, act);
             return Err(error.into());
         }
         Ok(CreatedAdminToken { record, token })
@@ -111,7 +115,11 @@ impl Registry {
         let before = self.living_token(id)?.ok_or(RegistryError::NoAdminToken(id))?;
         let after = AdminTokenRecord { revoked_at: Some(self.clock.now()), ..before };
         self.dead_tokens().insert(id, after.clone());
-        self.commit(&mut unsettled, vec![Change::PutAdminToken(after.clone())]).map_err(RegistryError::NotDurable)?;
+        let act = Act::new(Verb::Revoked, (&after).into());
+        if let Err(error) = self.commit(&mut unsettled, act.clone().into(), vec![Change::PutAdminToken(after.clone())]) {
+            self.leave_line(&mut unsettled, act);
+            return Err(RegistryError::NotDurable(error));
+        }
         Ok(after)
     }
 
@@ -134,7 +142,8 @@ impl Registry {
         let now = self.clock.now();
         let Some(before) = self.living_token(id)? else { return Ok(()) };
         if before.last_used_at.is_none_or(|at| now.since(at) >= USE_EVERY) {
-            self.commit(&mut unsettled, vec![Change::PutAdminToken(AdminTokenRecord { last_used_at: Some(now), ..before })])?;
+            // Nobody's act: no line.
+            self.write(&mut unsettled, vec![Change::PutAdminToken(AdminTokenRecord { last_used_at: Some(now), ..before })])?;
         }
         Ok(())
     }
@@ -172,7 +181,8 @@ impl Registry {
     /// [`RegistryError`].
     pub fn set_page_password(&self, hash: Secret<String>) -> Result<(), RegistryError> {
         let mut unsettled: MutexGuard<'_, Unsettled> = self.writer();
-        Ok(self.commit(&mut unsettled, vec![Change::PutPagePassword(hash)])?)
+        let act = Act::new(Verb::Changed, Object::page_password());
+        Ok(self.commit(&mut unsettled, act.into(), vec![Change::PutPagePassword(hash)])?)
     }
 
     /// What a password becomes before it is hashed slowly.

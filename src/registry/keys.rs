@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::audit::{self, Act, Field, Object, ObjectKind, Value, Verb};
 use crate::clock::Timestamp;
 use crate::keys::index::Verified;
 use crate::keys::record::{KeyRecord, PreviousSecret};
 use crate::keys::{ApiKey, KeyId};
-use crate::registry::{Created, KeyPatch, MAX_BULK, NewKey, Registry, RegistryError, Unsettled, check_libraries, check_text, revoked};
+use crate::registry::{
+    Acts, Created, KeyPatch, MAX_BULK, MOST_LINES, NewKey, Registry, RegistryError, Unsettled, check_libraries, check_text, revoked,
+};
 use crate::store::{Change, StoreError};
 use crate::upstream::session::SessionId;
 
@@ -44,7 +47,7 @@ impl Registry {
         let ids = self.free_ids(names.len())?;
         let created = names.into_iter().zip(ids).map(|(name, id)| self.draw(new, name, id)).collect::<Result<Vec<Created>, _>>()?;
         let changes = created.iter().map(|created| Change::PutKey(created.record.clone())).collect();
-        if let Err(error) = self.commit(&mut unsettled, changes) {
+        if let Err(error) = self.commit(&mut unsettled, creation(new, &created), changes) {
             self.bury(&mut unsettled, &created);
             return Err(error.into());
         }
@@ -107,7 +110,10 @@ impl Registry {
         // One transaction: the first tells of all.
         let absent = created.first().is_none_or(|first| matches!(self.store.key(first.record.id), Ok(None)));
         if !absent {
-            unsettled.extend(created.iter().map(|created| (created.record.id, revoked(&created.record, self.clock.now()))));
+            for Created { record, .. } in created {
+                let dead = revoked(record, self.clock.now());
+                self.leave(unsettled, dead, of_revoked(record).with([Field::new("why", "its creation failed")]));
+            }
         }
     }
 
@@ -149,7 +155,7 @@ impl Registry {
     fn visit(&self, mut look: impl FnMut(KeyRecord)) -> Result<(), RegistryError> {
         let unsettled = self.writer();
         self.store.visit_keys(&mut |record| {
-            look(unsettled.get(&record.id).cloned().unwrap_or(record));
+            look(unsettled.keys.get(&record.id).cloned().unwrap_or(record));
             true
         })?;
         Ok(())
@@ -179,9 +185,10 @@ impl Registry {
         if after.account != before.account {
             changes.push(Change::RemoveSession(SessionId { account: before.account, key: Some(id) }));
         }
-        if let Err(error) = self.commit(&mut unsettled, changes) {
+        if let Err(error) = self.commit(&mut unsettled, audit::of_key(Verb::Changed, &before, &after).into(), changes) {
             let restricts = meanwhile != before;
-            unsettled.insert(id, meanwhile);
+            let act = audit::of_key(Verb::Changed, &before, &meanwhile).with([unwritten()]);
+            self.leave(&mut unsettled, meanwhile, act);
             return Err(if restricts { RegistryError::NotDurable(error) } else { error.into() });
         }
         self.index.replace(Some(&meanwhile), &after);
@@ -205,8 +212,10 @@ impl Registry {
         let now = self.clock.now();
         let previous = (!overlap.is_zero()).then(|| PreviousSecret { digest: before.digest.clone(), expires_at: now.plus(overlap) });
         let after = KeyRecord { digest: self.hasher.digest(&key), previous, updated_at: now, ..before.clone() };
-        if let Err(error) = self.commit(&mut unsettled, vec![Change::PutKey(after.clone())]) {
-            unsettled.insert(id, before);
+        let act = audit::of_key(Verb::Rotated, &before, &after);
+        if let Err(error) = self.commit(&mut unsettled, act.into(), vec![Change::PutKey(after.clone())]) {
+            let act = audit::of_key(Verb::Rotated, &after, &before).with([unwritten()]);
+            self.leave(&mut unsettled, before, act);
             return Err(error.into());
         }
         self.index.replace(Some(&before), &after);
@@ -228,13 +237,36 @@ impl Registry {
         self.index.replace(Some(&before), &after);
         self.listener.key_removed(before.account, id);
         let session = SessionId { account: before.account, key: Some(id) };
-        let written = self.commit(&mut unsettled, vec![Change::PutKey(after.clone()), Change::RemoveSession(session)]);
-        if let Err(error) = written {
-            unsettled.insert(id, after);
+        let changes = vec![Change::PutKey(after.clone()), Change::RemoveSession(session)];
+        if let Err(error) = self.commit(&mut unsettled, of_revoked(&before).into(), changes) {
+            self.leave(&mut unsettled, after, of_revoked(&before));
             return Err(RegistryError::NotDurable(error));
         }
         Ok(after)
     }
+}
+
+/// What the log says of new keys: each has a line of its own, unless there are very many.
+fn creation(new: &NewKey, created: &[Created]) -> Acts {
+    let each = |created: &Created| audit::of_new_key(&created.record);
+    match created {
+        [one] => each(one).into(),
+        _ => {
+            let all = Object { kind: ObjectKind::Key, id: String::new(), name: Value::text(&new.name) };
+            let first = Act::new(Verb::Created, all).with([Field::new("keys", created.len())]);
+            Acts { first, more: created.iter().filter(|_| created.len() <= MOST_LINES).map(each).collect() }
+        }
+    }
+}
+
+/// What the log says of a key that dies.
+pub(super) fn of_revoked(before: &KeyRecord) -> Act {
+    Act::new(Verb::Revoked, before.into())
+}
+
+/// What the log says of a change that was undone, as far as it gave rights, since it could not be written at first.
+fn unwritten() -> Field {
+    Field::new("why", "the change could not be written at first")
 }
 
 fn patched(before: &KeyRecord, patch: KeyPatch, now: Timestamp) -> KeyRecord {

@@ -8,10 +8,12 @@ mod lent;
 #[cfg(test)]
 mod tests;
 mod time;
+pub mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::audit::{Act, Actor, Entry, Line, Reading};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::index::KeyIndex;
 use crate::keys::record::KeyRecord;
@@ -25,6 +27,8 @@ pub use time::Forgotten;
 
 /// Longest name, in bytes.
 const MAX_NAME_BYTES: usize = 200;
+/// Most lines that one call writes into the audit log beside the one of the whole.
+const MOST_LINES: usize = 100;
 /// Most keys in one call.
 const MAX_BULK: u32 = 1_000_000;
 
@@ -160,14 +164,21 @@ impl AccountListener for Sessions {
     }
 }
 
-/// Keys of which the store may say something else than memory, since a commit of theirs failed; the value is what memory says. Each
-/// later commit carries them along, until one succeeds.
-type Unsettled = BTreeMap<KeyId, KeyRecord>;
+/// What failed commits left behind. Each later commit carries it along, until one succeeds.
+#[derive(Default)]
+struct Unsettled {
+    /// Keys of which the store may say something else than memory; the value is what memory says.
+    keys: BTreeMap<KeyId, KeyRecord>,
+    /// What the audit log is to say of them. A commit that failed may have been written all the same: then a line stands twice.
+    lines: Vec<Line>,
+}
 
-/// The one writer. Blocking: its callers are on threads that may block.
+/// The one writer. Blocking: its callers are on threads that may block. Whatever it changes is written together with a line of the audit
+/// log, in one transaction; who the line says it was is asked for first ([`Registry::by`]).
 ///
 /// What takes rights away holds in memory before it is written, and goes on holding when writing fails. What gives rights is
 /// written first and holds only then.
+#[derive(Clone)]
 pub struct Registry {
     store: Arc<dyn Store>,
     hasher: KeyHasher,
@@ -175,9 +186,10 @@ pub struct Registry {
     listener: Arc<dyn AccountListener>,
     clock: Arc<dyn Clock>,
     /// Held during each change, so that changes come one after the other.
-    writer: Mutex<Unsettled>,
+    writer: Arc<Mutex<Unsettled>>,
     /// As unsettled keys are. Taken last, and never held while anything else is waited for.
     dead_tokens: Arc<Mutex<admin::DeadTokens>>,
+    actor: Actor,
 }
 
 impl std::fmt::Debug for Registry {
@@ -195,12 +207,18 @@ impl Registry {
         listener: Arc<dyn AccountListener>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, hasher, index, listener, clock, writer: Mutex::new(Unsettled::new()), dead_tokens: Arc::default() }
+        Self { store, hasher, index, listener, clock, writer: Arc::default(), dead_tokens: Arc::default(), actor: Actor::Gateway }
+    }
+
+    /// The same, in somebody's hand: the audit log says that it was they.
+    #[must_use]
+    pub fn by(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
     }
 
     /// How many keys memory treats otherwise than the store might: above zero, a revocation is not durable yet.
     pub fn unsettled(&self) -> usize {
-        self.writer().len() + self.dead_tokens().len()
+        self.writer().keys.len() + self.dead_tokens().len()
     }
 
     /// Writes what an earlier failure left unwritten. To be called now and then while [`Registry::unsettled`] is above zero.
@@ -212,22 +230,61 @@ impl Registry {
     }
 
     fn settle(&self, unsettled: &mut Unsettled) -> Result<(), StoreError> {
-        if unsettled.is_empty() && self.dead_tokens().is_empty() { Ok(()) } else { self.commit(unsettled, Vec::new()) }
+        let is_settled = unsettled.keys.is_empty() && self.dead_tokens().is_empty();
+        if is_settled { Ok(()) } else { self.write(unsettled, Vec::new()) }
     }
 
-    /// Commits changes together with what is unsettled.
-    fn commit(&self, unsettled: &mut Unsettled, mut changes: Vec<Change>) -> Result<(), StoreError> {
+    /// Commits changes, what the audit log says of them, and what is unsettled, in one transaction.
+    fn commit(&self, unsettled: &mut Unsettled, acts: Acts, mut changes: Vec<Change>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        changes.extend(std::iter::once(acts.first).chain(acts.more).map(|act| Change::Audit(act.by(&self.actor, now))));
+        self.write(unsettled, changes)
+    }
+
+    fn write(&self, unsettled: &mut Unsettled, mut changes: Vec<Change>) -> Result<(), StoreError> {
         // In front: a change of the same key comes later and counts.
-        changes.splice(0..0, unsettled.values().cloned().map(Change::PutKey).chain(self.dead_token_changes()));
+        let lines = unsettled.lines.iter().cloned().map(Change::Audit);
+        let keys = unsettled.keys.values().cloned().map(Change::PutKey);
+        changes.splice(0..0, keys.chain(lines).chain(self.dead_token_changes()));
         self.store.commit(changes)?;
-        unsettled.clear();
+        *unsettled = Unsettled::default();
         self.dead_tokens().clear();
         Ok(())
     }
 
+    /// Keeps what memory says of a key for the next commit, and what the log is to say of it.
+    fn leave(&self, unsettled: &mut Unsettled, record: KeyRecord, act: Act) {
+        unsettled.keys.insert(record.id, record);
+        self.leave_line(unsettled, act);
+    }
+
+    /// Keeps a line of the log for the next commit.
+    fn leave_line(&self, unsettled: &mut Unsettled, act: Act) {
+        // Bounded: the disk may be full for days, and one line tells of it as well as a thousand.
+        if unsettled.lines.len() < MOST_LINES {
+            unsettled.lines.push(act.by(&self.actor, self.clock.now()));
+        }
+    }
+
+    /// Writes down what was done elsewhere than in the store's records.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn record(&self, act: Act) -> Result<(), StoreError> {
+        self.commit(&mut self.writer(), act.into(), Vec::new())
+    }
+
+    /// Shows lines of the audit log until `visit` has enough.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn audit(&self, from: Reading, visit: &mut dyn FnMut(Entry) -> bool) -> Result<(), StoreError> {
+        self.store.read_audit(from, visit)
+    }
+
     /// A key as memory has it.
     fn key_now(&self, unsettled: &Unsettled, id: KeyId) -> Result<KeyRecord, RegistryError> {
-        match unsettled.get(&id) {
+        match unsettled.keys.get(&id) {
             Some(record) => Ok(record.clone()),
             None => self.store.key(id)?.ok_or(RegistryError::NoKey(id)),
         }
@@ -244,6 +301,18 @@ impl Registry {
 
     fn writer(&self) -> MutexGuard<'_, Unsettled> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the audit log says of one commit: there is no commit without it.
+struct Acts {
+    first: Act,
+    more: Vec<Act>,
+}
+
+impl From<Act> for Acts {
+    fn from(first: Act) -> Self {
+        Self { first, more: Vec::new() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How late it is, written down: a machine whose clock is wrong at its next start must not bring expired keys to life.
 
+use crate::audit::{Act, Field, Object, Verb};
 use crate::clock::Timestamp;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{Change, StoreError};
@@ -29,9 +30,10 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Store`]; nothing has changed then.
     pub fn forget_time(&self) -> Result<Forgotten, RegistryError> {
-        let _writing = self.writer();
-        let before = self.clock.now();
-        self.store.commit(vec![Change::MarkTime(self.clock.wall())])?;
+        let mut unsettled = self.writer();
+        let (before, wall) = (self.clock.now(), self.clock.wall());
+        let act = Act::new(Verb::TimeForgotten, Object::store()).with(Field::changed("time", before, wall));
+        self.commit(&mut unsettled, act.into(), vec![Change::MarkTime(wall)])?;
         self.clock.forget();
         Ok(Forgotten { before, now: self.clock.now() })
     }

@@ -33,6 +33,9 @@ use crate::upstream::client::Pool;
 /// How often a core closes idle upstream connections.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a core hands over what it counted: as much of it is unknown to whoever asks.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
+
 /// How often a core looks for keys that have expired: what runs on one ends within a second.
 const REVIEW_EVERY: Duration = Duration::from_millis(500);
 
@@ -126,12 +129,18 @@ fn run_core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop
 async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, stop: Stop, pulse: &Pulse) -> io::Result<()> {
     let tasks = Tasks::new(stop.clone());
     let pool = Pool::new(tasks.clone(), Arc::clone(gateway.clock()));
-    let worker = Worker::new(gateway, std::rc::Rc::clone(&pool), tasks.clone());
+    let worker = Worker::new(gateway, std::rc::Rc::clone(&pool), tasks.clone(), u16::try_from(pulse.core).unwrap_or(u16::MAX));
     let reviewing = std::rc::Rc::clone(&worker);
     for (socket, listener) in listeners {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         tasks.spawn_local(accept::run((socket, listener), std::rc::Rc::clone(&worker)));
     }
+    let counting = async {
+        loop {
+            tokio::time::sleep(HAND_OVER_EVERY).await;
+            reviewing.hand_over();
+        }
+    };
     let reaper = async {
         loop {
             tokio::time::sleep(REAP_EVERY).await;
@@ -140,8 +149,10 @@ async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, st
     };
     // What still runs while the server stops can be revoked too.
     let mut reviewer = std::pin::pin!(review(&reviewing, pulse));
+    let mut counting = std::pin::pin!(counting);
     tokio::select! {
         () = reaper => {}
+        () = &mut counting => {}
         () = &mut reviewer => {}
         () = stop.begun() => {}
     }
@@ -151,6 +162,7 @@ async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, st
     tokio::select! {
         () = tasks.ended() => {}
         () = reviewer => {}
+        () = counting => {}
         () = stop.finished() => {}
     }
     pulse.end();
@@ -167,6 +179,7 @@ async fn review(worker: &Worker, pulse: &Pulse) {
             () = tokio::time::sleep(REVIEW_EVERY) => true,
         };
         worker.review_keys(by_time);
+        worker.close_asked();
         pulse.beat();
     }
 }

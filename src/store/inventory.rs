@@ -28,6 +28,12 @@ pub struct Inventory {
     pub admin_tokens: u64,
     /// Accounts at ACME servers, and certificates of theirs.
     pub acme: u64,
+    /// Lines of the audit log.
+    #[serde(default)]
+    pub audit_lines: u64,
+    /// Keys that were ever used.
+    #[serde(default)]
+    pub used_keys: u64,
     /// One sentence each, a hundred at most; empty: the store is whole.
     pub problems: Vec<String>,
 }
@@ -43,8 +49,9 @@ impl Inventory {
     }
 
     /// How many records there are, whatever they are: what a copy must have too.
-    pub(super) const fn records(&self) -> [u64; 7] {
-        [self.keys, self.index_entries, self.accounts, self.sessions, self.handouts, self.admin_tokens, self.acme]
+    pub(super) const fn records(&self) -> [u64; 9] {
+        let (accounts, sessions, handouts) = (self.accounts, self.sessions, self.handouts);
+        [self.keys, self.index_entries, accounts, sessions, handouts, self.admin_tokens, self.acme, self.audit_lines, self.used_keys]
     }
 }
 

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::audit::{Entry, Reading};
 use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::secret::Secret;
 use crate::store::acme::AcmeRecord;
+use crate::store::audit::{Marks, Pruning};
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
 use crate::upstream::session::SessionId;
+use crate::usage::record::{KeyUsage, LastUse, UpstreamUsage};
 
 /// When a commit that is to fail does so: a caller must be right in both cases, for it cannot tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,11 @@ struct State {
     time_mark: Option<Timestamp>,
     admin_tokens: BTreeMap<KeyId, AdminTokenRecord>,
     page_password: Option<Secret<String>>,
+    expiry_look: Option<Timestamp>,
+    usage: BTreeMap<KeyId, KeyUsage>,
+    totals: BTreeMap<String, UpstreamUsage>,
+    marks: Marks,
+    log: BTreeMap<u64, Entry>,
     commits: u64,
     faults: BTreeMap<u64, Fault>,
 }
@@ -104,6 +112,32 @@ impl State {
                 self.admin_tokens.insert(record.id, record);
             }
             Change::PutPagePassword(hash) => self.page_password = Some(hash),
+            Change::PutUsage(key, usage) => drop(self.usage.insert(key, *usage)),
+            Change::PutTotals(upstream, usage) => drop(self.totals.insert(upstream, *usage)),
+            Change::ExpiryLook(at) => self.expiry_look = Some(at),
+            Change::Audit(line) => {
+                let entry = self.marks.place(line);
+                self.log.insert(entry.number, entry);
+            }
+            Change::PruneAudit(pruning) => self.prune(pruning),
+        }
+    }
+}
+
+impl State {
+    fn prune(&mut self, pruning: Pruning) {
+        let bounds = pruning.bounds;
+        let oldest = pruning.now.minus(bounds.keep);
+        for (are_notices, most) in [(false, bounds.acts), (true, bounds.notices)] {
+            let of_sort = self.log.values().filter(|entry| entry.line.verb.is_notice() == are_notices);
+            let mut left = of_sort.clone().count() as u64;
+            let goes = |entry: &&Entry| {
+                let goes = left > most || entry.line.at < oldest;
+                left -= u64::from(goes);
+                goes
+            };
+            let gone: Vec<u64> = of_sort.take_while(goes).map(|entry| entry.number).collect();
+            gone.iter().for_each(|number| drop(self.log.remove(number)));
         }
     }
 }
@@ -149,6 +183,10 @@ impl Store for MemoryStore {
         Ok(self.state().page_password.clone())
     }
 
+    fn expiry_look(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.state().expiry_look)
+    }
+
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         Ok(self.state().keys.get(&id).cloned())
     }
@@ -156,6 +194,29 @@ impl Store for MemoryStore {
     fn visit_keys(&self, visit: &mut dyn FnMut(KeyRecord) -> bool) -> Result<(), StoreError> {
         let records: Vec<KeyRecord> = self.state().keys.values().cloned().collect();
         records.into_iter().all(visit);
+        Ok(())
+    }
+
+    fn usage(&self, id: KeyId) -> Result<Option<KeyUsage>, StoreError> {
+        Ok(self.state().usage.get(&id).cloned())
+    }
+
+    fn visit_last_uses(&self, visit: &mut dyn FnMut(KeyId, LastUse)) -> Result<(), StoreError> {
+        let all: Vec<_> = self.state().usage.iter().filter_map(|(key, usage)| Some((*key, usage.last()?))).collect();
+        all.into_iter().for_each(|(key, last)| visit(key, last));
+        Ok(())
+    }
+
+    fn totals(&self) -> Result<BTreeMap<String, UpstreamUsage>, StoreError> {
+        Ok(self.state().totals.clone())
+    }
+
+    fn read_audit(&self, from: Reading, visit: &mut dyn FnMut(Entry) -> bool) -> Result<(), StoreError> {
+        let entries: Vec<Entry> = match from {
+            Reading::Before(number) => self.state().log.range(..number).rev().map(|(_, entry)| entry.clone()).collect(),
+            Reading::After(number) => self.state().log.range(number.saturating_add(1)..).map(|(_, entry)| entry.clone()).collect(),
+        };
+        entries.into_iter().all(visit);
         Ok(())
     }
 

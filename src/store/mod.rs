@@ -1,6 +1,7 @@
 //! Where keys, accounts and sessions outlive the process. Never touched while a request waits.
 
 pub mod acme;
+pub mod audit;
 mod encode;
 mod files;
 mod handouts;
@@ -10,10 +11,13 @@ pub mod moving;
 pub mod records;
 pub mod redb;
 pub mod seal;
+mod usage;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::audit::{Entry, Line, Reading};
 use crate::clock::Timestamp;
 use crate::config::source::SecretSource;
 use crate::keys::admin::AdminTokenRecord;
@@ -21,11 +25,13 @@ use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyDigest, KeyHasher, KeyId};
 use crate::secret::Secret;
 use crate::store::acme::AcmeRecord;
+use crate::store::audit::Pruning;
 use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::redb::RedbStore;
 use crate::store::seal::{MasterKey, MasterKeyText};
 use crate::upstream::AccountId;
 use crate::upstream::session::SessionId;
+use crate::usage::record::{KeyUsage, LastUse, UpstreamUsage};
 
 /// One change. A list of them is committed in one transaction: all or none.
 #[derive(Debug)]
@@ -55,6 +61,16 @@ pub enum Change {
     PutAdminToken(AdminTokenRecord),
     /// Writes the slow hash of the admin page's password, in place of the one before.
     PutPagePassword(Secret<String>),
+    /// Writes what a key was used for.
+    PutUsage(KeyId, Box<KeyUsage>),
+    /// Writes the sums of an upstream.
+    PutTotals(String, Box<UpstreamUsage>),
+    /// Writes down when keys that expire soon were looked for.
+    ExpiryLook(Timestamp),
+    /// Writes a line of the audit log; lines get their numbers in the order of the list.
+    Audit(Line),
+    /// Takes old lines out of the audit log.
+    PruneAudit(Pruning),
 }
 
 /// The store's contract. Blocking: call it from a thread that may block.
@@ -116,6 +132,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn page_password(&self) -> Result<Option<Secret<String>>, StoreError>;
 
+    /// When keys that expire soon were looked for last.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn expiry_look(&self) -> Result<Option<Timestamp>, StoreError>;
+
     /// One key's record, tombstones included.
     ///
     /// # Errors
@@ -127,6 +149,30 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn visit_keys(&self, visit: &mut dyn FnMut(KeyRecord) -> bool) -> Result<(), StoreError>;
+
+    /// What a key was used for; `None`: it was never used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn usage(&self, id: KeyId) -> Result<Option<KeyUsage>, StoreError>;
+
+    /// Calls `visit` for each key that was ever used, oldest id first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn visit_last_uses(&self, visit: &mut dyn FnMut(KeyId, LastUse)) -> Result<(), StoreError>;
+
+    /// The sums of all upstreams.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn totals(&self) -> Result<BTreeMap<String, UpstreamUsage>, StoreError>;
+
+    /// Calls `visit` for lines of the audit log until it returns `false`: acts and notices in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read_audit(&self, from: Reading, visit: &mut dyn FnMut(Entry) -> bool) -> Result<(), StoreError>;
 
     /// Writes the changes in one durable transaction. An error means *unknown*, not *no*: the caller re-reads before it
     /// tells anybody that nothing happened.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::audit::{Act, Actor, Field, Object, Verb};
 use crate::clock::Timestamp;
 use crate::keys::record::KeyRecord;
 use crate::store::files::{self, io_error, unusable};
@@ -13,6 +14,21 @@ use crate::store::inventory::Inventory;
 use crate::store::redb::{CACHE_BYTES, RedbStore};
 use crate::store::seal::MasterKey;
 use crate::store::{Change, Store, StoreError};
+
+/// Who does it, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct By<'a> {
+    /// For the audit log.
+    pub actor: &'a Actor,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl By<'_> {
+    fn line(&self, act: Act) -> Change {
+        Change::Audit(act.by(self.actor, self.now))
+    }
+}
 
 /// What putting a backup back did.
 #[derive(Debug)]
@@ -31,7 +47,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`StoreError`]; the store is as it was then.
-pub fn restore(backup: &Path, path: &Path, master: &MasterKey, force: bool, now: Timestamp) -> Result<Restored, StoreError> {
+pub fn restore(backup: &Path, path: &Path, master: &MasterKey, force: bool, by: &By<'_>) -> Result<Restored, StoreError> {
     let copy = RedbStore::look_at(backup, master, CACHE_BYTES)?;
     let inventory = copy.check()?;
     if let Some(problem) = inventory.problems.first() {
@@ -50,8 +66,9 @@ pub fn restore(backup: &Path, path: &Path, master: &MasterKey, force: bool, now:
         Some(Err(error)) => return Err(error),
     };
     let still_revoked = old.as_ref().map(|old| keep_revoked(&copy, old)).transpose()?;
+    copy.commit(vec![by.line(Act::new(Verb::Restored, Object::store()).with([Field::new("keys", inventory.keys)]))])?;
     let file = copy.copy_into(files::directory_of(path), None)?;
-    let aside = exists.then(|| beside(path, &format!("before-restore-{}", stamp(now))));
+    let aside = exists.then(|| beside(path, &format!("before-restore-{}", stamp(by.now))));
     match &aside {
         Some(aside) => files::replace(file, path, Some(aside))?,
         None => files::name_new(file, path)?,
@@ -71,6 +88,8 @@ fn keep_revoked(backup: &RedbStore, store: &RedbStore) -> Result<Vec<String>, St
     let now = good.into_iter().map(|id| store.key(id)).collect::<Result<Vec<_>, _>>()?;
     let revoked: Vec<KeyRecord> = now.into_iter().flatten().filter(|record| record.revoked_at.is_some()).collect();
     let names = revoked.iter().map(|record| record.name.clone()).collect();
+    // What happened since then did happen.
+    backup.adopt_log(store)?;
     let mark = backup.time_mark()?.max(store.time_mark()?).map(Change::MarkTime);
     let tokens = store.admin_tokens()?.into_iter().filter(|token| token.revoked_at.is_some()).map(Change::PutAdminToken);
     // Whoever knows the password of then, which somebody had reason to change, stays out.
@@ -95,7 +114,7 @@ pub enum NewKey<'a> {
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn rekey(path: &Path, master: &MasterKey, new: NewKey<'_>, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
+pub fn rekey(path: &Path, master: &MasterKey, new: NewKey<'_>, by: &By<'_>) -> Result<Option<PathBuf>, StoreError> {
     // Open until the end: no gateway can open it meanwhile.
     let store = RedbStore::open(path, master, CACHE_BYTES)?;
     let written = match new {
@@ -108,7 +127,7 @@ pub fn rekey(path: &Path, master: &MasterKey, new: NewKey<'_>, now: Timestamp) -
         NewKey::Apart(file) => file.to_owned(),
     };
     let key = MasterKey::create_file(&written)?;
-    let copy = match resealed(&store, path, &key) {
+    let copy = match resealed(&store, path, &key, by) {
         Ok(copy) => copy,
         Err(error) => {
             remove_if_there(&written)?;
@@ -118,14 +137,14 @@ pub fn rekey(path: &Path, master: &MasterKey, new: NewKey<'_>, now: Timestamp) -
     // From here on the new key may be the one that opens the store, whatever fails: it stays.
     files::replace(copy, path, None)?;
     let NewKey::Instead(file) = new else { return Ok(None) };
-    let old = beside(file, &format!("until-{}", stamp(now)));
+    let old = beside(file, &format!("until-{}", stamp(by.now)));
     fs::hard_link(file, &old).map_err(io_error("create", &old))?;
     take_place(file)?;
     Ok(Some(old))
 }
 
 /// A copy of the store under this key, looked through.
-fn resealed(store: &RedbStore, path: &Path, key: &MasterKey) -> Result<NamedTempFile, StoreError> {
+fn resealed(store: &RedbStore, path: &Path, key: &MasterKey, by: &By<'_>) -> Result<NamedTempFile, StoreError> {
     let before = store.check()?;
     let copy = store.copy_into(files::directory_of(path), Some(&key.sealer()))?;
     let after = RedbStore::look_at(copy.path(), key, CACHE_BYTES)?.check()?;
@@ -135,6 +154,7 @@ fn resealed(store: &RedbStore, path: &Path, key: &MasterKey) -> Result<NamedTemp
     if after.records() != before.records() {
         return Err(unusable(path, "not everything came into the copy; the store was left as it is".to_owned()));
     }
+    RedbStore::open(copy.path(), key, CACHE_BYTES)?.commit(vec![by.line(Act::new(Verb::Rekeyed, Object::store()))])?;
     Ok(copy)
 }
 

@@ -1,9 +1,11 @@
 //! The store in one redb file: one writing process, two-phase commits, a small cache. redb's types stop here.
 
 mod copy;
+mod log;
 mod opening;
 mod rehearsal;
 mod upkeep;
+mod used;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use redb::{
 };
 
 use self::opening::{builder, lay_out, open_database, rehearse};
+use crate::audit::{Entry, Reading};
 use crate::clock::Timestamp;
 use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::{IndexEntry, KeyRecord};
@@ -28,12 +31,15 @@ use crate::store::records::{AccountRecord, HandoutRecord, SessionRecord};
 use crate::store::seal::{MasterKey, SealError, Sealer};
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
+use crate::usage::record::{KeyUsage, LastUse, UpstreamUsage};
 
 /// redb's page cache, in bytes. Its own default is 1 GiB; nothing here is read twice.
 pub const CACHE_BYTES: usize = 16 << 20;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Milliseconds since the epoch, as little-endian bytes; absent until they are first written.
 const TIME_MARK: &str = "time_mark";
+/// The same.
+const EXPIRY_LOOK: &str = "expiry_look";
 /// A SHA-256-sized HMAC goes into the slow hash, so this one opens nothing by itself.
 const PAGE_PASSWORD: &str = "page_password";
 const ADMIN_TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("admin_tokens");
@@ -200,11 +206,11 @@ impl Store for RedbStore {
     }
 
     fn time_mark(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|transaction| {
-            let stored = transaction.open_table(META)?.get(TIME_MARK)?;
-            let mark = stored.and_then(|bytes| bytes.value().try_into().ok().map(i64::from_le_bytes));
-            Ok(mark.map(Timestamp::from_millis))
-        })
+        self.read(|transaction| time(transaction, TIME_MARK))
+    }
+
+    fn expiry_look(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|transaction| time(transaction, EXPIRY_LOOK))
     }
 
     fn admin_tokens(&self) -> Result<Vec<AdminTokenRecord>, StoreError> {
@@ -241,6 +247,22 @@ impl Store for RedbStore {
         })
     }
 
+    fn usage(&self, id: KeyId) -> Result<Option<KeyUsage>, StoreError> {
+        self.read(|transaction| used::of_key(transaction, id))
+    }
+
+    fn visit_last_uses(&self, visit: &mut dyn FnMut(KeyId, LastUse)) -> Result<(), StoreError> {
+        self.read(|transaction| used::visit_last_uses(transaction, visit))
+    }
+
+    fn totals(&self) -> Result<BTreeMap<String, UpstreamUsage>, StoreError> {
+        self.read(used::totals)
+    }
+
+    fn read_audit(&self, from: Reading, visit: &mut dyn FnMut(Entry) -> bool) -> Result<(), StoreError> {
+        self.read(|transaction| log::read(transaction, from, visit))
+    }
+
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let written = self.write(changes);
         if matches!(written, Err(StoreError::Io { .. })) {
@@ -252,7 +274,7 @@ impl Store for RedbStore {
 
 /// Writes the changes; keys come first and in the order of their tables, which is what makes a million of them bearable.
 fn apply(transaction: &WriteTransaction, sealer: &Sealer, changes: Vec<Change>) -> Result<(), Failure> {
-    let mut keys = Vec::new();
+    let (mut keys, mut lines) = (Vec::new(), Vec::new());
     for change in changes {
         match change {
             Change::PutKey(record) => keys.push(record),
@@ -286,12 +308,27 @@ fn apply(transaction: &WriteTransaction, sealer: &Sealer, changes: Vec<Change>) 
             Change::RemoveAcme(id) => {
                 transaction.open_table(ACME)?.remove(&id)?;
             }
-            Change::MarkTime(mark) => {
-                transaction.open_table(META)?.insert(TIME_MARK, mark.as_millis().to_le_bytes().as_slice())?;
-            }
+            Change::PutUsage(key, usage) => used::put(transaction, key, &usage)?,
+            Change::PutTotals(upstream, usage) => used::put_totals(transaction, &upstream, &usage)?,
+            Change::Audit(line) => lines.push(line),
+            Change::PruneAudit(pruning) => log::prune(transaction, pruning)?,
+            Change::MarkTime(mark) => put_time(transaction, TIME_MARK, mark)?,
+            Change::ExpiryLook(at) => put_time(transaction, EXPIRY_LOOK, at)?,
         }
     }
+    log::append(transaction, lines)?;
     put_keys(transaction, keys)
+}
+
+fn put_time(transaction: &WriteTransaction, name: &str, time: Timestamp) -> Result<(), Failure> {
+    transaction.open_table(META)?.insert(name, time.as_millis().to_le_bytes().as_slice())?;
+    Ok(())
+}
+
+fn time(transaction: &ReadTransaction, name: &str) -> Result<Option<Timestamp>, Failure> {
+    let stored = transaction.open_table(META)?.get(name)?;
+    let millis = stored.and_then(|bytes| bytes.value().try_into().ok().map(i64::from_le_bytes));
+    Ok(millis.map(Timestamp::from_millis))
 }
 
 fn put_keys(transaction: &WriteTransaction, mut records: Vec<KeyRecord>) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What every store must do, run over every store; and what the one on disk must survive and refuse.
 #![expect(clippy::expect_used, reason = "helpers of tests fail loudly")]
 
+mod audit;
 mod on_disk;
 
 use std::sync::Arc;

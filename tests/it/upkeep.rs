@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use keygate::audit::Actor;
 use keygate::clock::Timestamp;
 use keygate::demo::{Options, StandIn};
-use keygate::store::moving::{self, NewKey};
+use keygate::store::moving::{self, By, NewKey};
 use keygate::store::seal::MasterKey;
 use keygate::upstream::Kind;
 use serde_json::Value;
@@ -223,7 +224,8 @@ async fn a_change_of_the_master_key_that_was_killed_is_completed_at_the_next_sta
     home.ended().await;
     fs::remove_file(&waiting).expect("left alone");
     // Killed after: the store is under the new key, which has not got its name yet.
-    moving::rekey(&home.store(), &master(&file), NewKey::Apart(&waiting), Timestamp::from_millis(0)).expect("rekeyed");
+    moving::rekey(&home.store(), &master(&file), NewKey::Apart(&waiting), &By { actor: &Actor::Gateway, now: Timestamp::from_millis(0) })
+        .expect("rekeyed");
     home.start().await;
     assert_eq!(home.status("/System/Info", &key).await, 200);
     assert!(home.log().contains("the change of the master key, which was interrupted, is complete now"), "{}", home.log());

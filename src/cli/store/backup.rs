@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Holder, failed, look_at};
+use super::{Holder, failed, look_at, record};
+use crate::app;
+use crate::audit::{Act, Object, Verb};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
@@ -27,7 +29,15 @@ pub(super) async fn run(file: &Path, global: &Global, output: &mut Output) -> Re
     }
     let cannot = |error: std::io::Error| Failure::failed(format!("cannot write {}: {error}", file.display()));
     match Holder::find(global).await? {
-        Holder::Nobody(config) => look_at(&config, &config.store.path)?.copy_to(file).map_err(failed(&config))?,
+        Holder::Nobody(config) => {
+            look_at(&config, &config.store.path)?;
+            // Before the copy: it is in it. On a disk that takes nothing more the backup is what counts.
+            let recorded = app::open_store(&config).and_then(|opened| record(&opened.store, Act::new(Verb::BackedUp, Object::store())));
+            if let Err(error) = recorded {
+                output.note(&format!("warning: the audit log could not be written: {error}"));
+            }
+            look_at(&config, &config.store.path)?.copy_to(file).map_err(failed(&config))?;
+        }
         Holder::Gateway(backend) => {
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
             // 0600 from the beginning, and without its name until it is whole.

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{Holder, failed, look_at};
+use super::{Holder, failed, look_at, offline_actor};
 use crate::app;
 use crate::cli::Global;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::source::SecretSource;
-use crate::store::moving::{self, NewKey};
+use crate::store::moving::{self, By, NewKey};
 
 pub(super) async fn run(key_file: Option<&Path>, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let config = Holder::nobody(global).await?;
@@ -35,7 +35,7 @@ pub(super) async fn run(key_file: Option<&Path>, global: &Global, output: &mut O
     }
     let key = app::master_key(&config).map_err(failed(&config))?;
     let path = &config.store.path;
-    let old = moving::rekey(path, &key, new, SystemClock::new().now()).map_err(failed(&config))?;
+    let old = moving::rekey(path, &key, new, &By { actor: &offline_actor(), now: SystemClock::new().now() }).map_err(failed(&config))?;
     let written = match new {
         NewKey::Instead(file) | NewKey::Apart(file) => file,
     };

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Holder, failed};
+use super::{Holder, failed, offline_actor};
 use crate::app;
 use crate::cli::Global;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
 use crate::clock::{Clock, SystemClock};
-use crate::store::moving::{self, Restored};
+use crate::store::moving::{self, By, Restored};
 
 pub(super) async fn run(file: &Path, force: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
     if !file.exists() {
@@ -17,7 +17,8 @@ pub(super) async fn run(file: &Path, force: bool, global: &Global, output: &mut 
     let config = Holder::nobody(global).await?;
     let key = app::master_key(&config).map_err(failed(&config))?;
     let path = &config.store.path;
-    let restored = moving::restore(file, path, &key, force, SystemClock::new().now()).map_err(failed(&config))?;
+    let restored = moving::restore(file, path, &key, force, &By { actor: &offline_actor(), now: SystemClock::new().now() })
+        .map_err(failed(&config))?;
     if output.format() == Format::Json {
         return output.json(&serde_json::json!({
             "store": path,

@@ -3,13 +3,16 @@
 //! The copy holds what is valid and nothing else: what was changed or removed before is not in its free pages.
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use redb::backends::FileBackend;
 use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 use tempfile::NamedTempFile;
 
+use super::log::{ACTS, NOTICES};
 use super::opening::{CHECK_FIELD, Marks, PEPPER_FIELD, STORE_ID, builder};
-use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, begin_write, failure};
+use super::used::{LAST_USES, TOTALS, USAGE};
+use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, begin_write, failure, log};
 use crate::store::encode::{self, RecordError};
 use crate::store::files::{self, io_error};
 use crate::store::seal::{Pepper, Sealer};
@@ -38,6 +41,24 @@ impl RedbStore {
         Ok(file)
     }
 
+    /// The audit log of another store in the place of this one's, where that one is of the same origin and goes on from it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(in crate::store) fn adopt_log(&self, other: &Self) -> Result<(), StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| self.gone())?;
+        other.read(|from| {
+            let into = begin_write(database)?;
+            let theirs = from.open_table(META)?.get(STORE_ID)?.map(|value| value.value().to_vec());
+            let own = into.open_table(META)?.get(STORE_ID)?.map(|value| value.value().to_vec());
+            if own == theirs {
+                log::adopt(&into, from)?;
+            }
+            Ok(into.commit()?)
+        })
+    }
+
     /// `RedbStore::copy_into` a file that must not exist yet.
     ///
     /// # Errors
@@ -57,14 +78,24 @@ impl RedbStore {
 }
 
 fn copy_as_is(from: &ReadTransaction, into: &WriteTransaction) -> Result<(), Failure> {
-    copy(from, into, META)?;
-    copy(from, into, KEYS)?;
-    copy(from, into, KEY_INDEX)?;
+    copy_unsealed(from, into)?;
     copy(from, into, ACCOUNTS)?;
     copy(from, into, SESSIONS)?;
     copy(from, into, HANDOUTS)?;
-    copy(from, into, ADMIN_TOKENS)?;
     copy(from, into, ACME)
+}
+
+/// What holds nothing sealed, but for the marks of the store.
+fn copy_unsealed(from: &ReadTransaction, into: &WriteTransaction) -> Result<(), Failure> {
+    copy(from, into, META)?;
+    copy(from, into, KEYS)?;
+    copy(from, into, KEY_INDEX)?;
+    copy(from, into, ADMIN_TOKENS)?;
+    copy(from, into, ACTS)?;
+    copy(from, into, NOTICES)?;
+    copy(from, into, USAGE)?;
+    copy(from, into, LAST_USES)?;
+    copy(from, into, TOTALS)
 }
 
 fn copy<K: Key + 'static, V: Value + 'static>(
@@ -81,10 +112,7 @@ fn copy<K: Key + 'static, V: Value + 'static>(
 }
 
 fn copy_resealed(from: &ReadTransaction, into: &WriteTransaction, old: &Sealer, new: &Sealer) -> Result<(), Failure> {
-    copy(from, into, META)?;
-    copy(from, into, KEYS)?;
-    copy(from, into, KEY_INDEX)?;
-    copy(from, into, ADMIN_TOKENS)?;
+    copy_unsealed(from, into)?;
     reseal_marks(into, old, new)?;
     let mut accounts = into.open_table(ACCOUNTS)?;
     for item in from.open_table(ACCOUNTS)?.iter()? {

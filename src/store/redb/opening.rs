@@ -8,7 +8,9 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
+use super::log::{ACTS, NOTICES};
 use super::rehearsal::Rehearsal;
+use super::used::{LAST_USES, TOTALS, USAGE};
 use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, SESSIONS, damaged, failure, number};
 use crate::keys::KeyHasher;
 use crate::store::StoreError;
@@ -50,6 +52,11 @@ pub(super) fn lay_out(transaction: &WriteTransaction, path: &Path, sealer: &Seal
         transaction.open_table(HANDOUTS)?;
         transaction.open_table(ADMIN_TOKENS)?;
         transaction.open_table(ACME)?;
+        transaction.open_table(ACTS)?;
+        transaction.open_table(NOTICES)?;
+        transaction.open_table(USAGE)?;
+        transaction.open_table(LAST_USES)?;
+        transaction.open_table(TOTALS)?;
         Ok(())
     };
     fill().map_err(|error| error.at(path, "create"))
@@ -145,6 +152,11 @@ fn recognise(transaction: &ReadTransaction, path: &Path, sealer: &Sealer) -> Res
         transaction.open_table(HANDOUTS)?;
         transaction.open_table(ADMIN_TOKENS)?;
         transaction.open_table(ACME)?;
+        transaction.open_table(ACTS)?;
+        transaction.open_table(NOTICES)?;
+        transaction.open_table(USAGE)?;
+        transaction.open_table(LAST_USES)?;
+        transaction.open_table(TOTALS)?;
         Ok(())
     };
     all_there().map_err(|error| error.at(path, "read"))?;

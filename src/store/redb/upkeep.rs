@@ -6,8 +6,9 @@ use std::sync::PoisonError;
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
+use super::log;
 use super::opening::rehearse;
-use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, damaged, failure, number};
+use super::{ACCOUNTS, ACME, ADMIN_TOKENS, Failure, HANDOUTS, KEY_INDEX, KEYS, META, RedbStore, SESSIONS, damaged, failure, number, used};
 use crate::keys::admin::AdminTokenRecord;
 use crate::keys::record::KeyRecord;
 use crate::store::encode::{self, RecordError};
@@ -92,6 +93,8 @@ impl RedbStore {
             inventory.acme += 1;
             inventory.judge("an account or a certificate of ACME", acme::decode(&self.sealer, *id.value(), value.value()));
         }
+        log::take_stock(transaction, &mut inventory)?;
+        used::take_stock(transaction, &mut inventory)?;
         Ok(inventory)
     }
 
@@ -173,7 +176,7 @@ fn agrees(index: &impl ReadableTable<&'static [u8; 32], &'static [u8]>, record: 
 
 impl Inventory {
     /// The record, or a problem.
-    fn judge<T>(&mut self, what: &str, decoded: Result<T, RecordError>) -> Option<T> {
+    pub(super) fn judge<T>(&mut self, what: &str, decoded: Result<T, RecordError>) -> Option<T> {
         decoded.map_err(|error| self.problem(format!("{what}: {error}"))).ok()
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Account {
     pub(super) login: tokio::sync::Mutex<()>,
     /// Whether a flight wrote the account's record: then a concurrent writer's may have been lost.
     pub(super) wrote_record: AtomicBool,
+    /// Whether the latest login failed: the audit log hears of the first failure and of the end of them.
+    pub(super) is_failing: AtomicBool,
 }
 
 /// The place of one session.
@@ -90,6 +92,7 @@ impl Account {
             slots: ArcSwap::default(),
             login: tokio::sync::Mutex::new(()),
             wrote_record: AtomicBool::new(false),
+            is_failing: AtomicBool::new(false),
         }
     }
 

@@ -173,7 +173,7 @@ impl Flight {
             };
             self.check_user(user_id.as_deref()).await?;
             self.learn(LoggedIn { user_id, user_name, token_life: None }).await;
-            self.place.account.gate().succeed();
+            self.succeed();
         }
         let record = SessionRecord {
             id: self.place.slot.id,
@@ -236,8 +236,9 @@ impl Flight {
     /// What a good static token taught.
     async fn learn(&self, learnt: LoggedIn) {
         if let Some(account) = self.changed_account(&learnt) {
+            let before = self.place.account.record.load_full();
             self.place.account.learn(&account);
-            self.core.keep_account(&self.place.account).await;
+            self.core.keep_account(&self.place.account, Some(&before)).await;
         }
         let mut state = self.place.slot.state();
         state.is_dead = false;
@@ -330,7 +331,7 @@ impl Flight {
         if let Some(account) = account {
             self.place.account.learn(&account);
         }
-        self.place.account.gate().succeed();
+        self.succeed();
         let session = Arc::new(self.session(&record));
         // The record is pending yet: that is enough to be known.
         self.core.know().await;
@@ -386,15 +387,21 @@ impl Flight {
         } else {
             tracing::error!(account = %label, "{why}. {}", advice(&label));
         }
-        account.record.rcu(|record| AccountRecord { broken: Some(why.clone()), ..AccountRecord::clone(record) });
-        self.core.keep_account(account).await;
+        let before = account.record.rcu(|record| AccountRecord { broken: Some(why.clone()), ..AccountRecord::clone(record) });
+        self.core.keep_account(account, Some(&before)).await;
         SessionError::Broken(why)
     }
 
     pub(super) fn fail(&self, failure: Failure, what: &'static str) -> SessionError {
         let error = self.place.account.gate().fail(self.core.clock.monotonic(), failure, jitter());
         tracing::warn!(account = %self.label(), %error, "{what}");
+        self.core.note_logins(&self.place.account, Some(&error));
         error
+    }
+
+    fn succeed(&self) {
+        self.place.account.gate().succeed();
+        self.core.note_logins(&self.place.account, None);
     }
 
     pub(super) async fn call(&self, call: Call) -> Result<Answer, Failure> {

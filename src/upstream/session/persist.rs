@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::audit::{self, Act, Actor, Field, Value, Verb};
 use crate::store::records::{AccountRecord, SessionRecord};
 use crate::store::{Change, StoreError};
 use crate::upstream::AccountId;
-use crate::upstream::session::SessionId;
 use crate::upstream::session::account::{Account, Place};
 use crate::upstream::session::core::Core;
+use crate::upstream::session::{SessionError, SessionId};
 
 impl Core {
     async fn commit(&self, changes: Vec<Change>) -> Result<(), String> {
@@ -35,6 +36,7 @@ impl Core {
         let mut changes = vec![Change::PutSession(session.clone())];
         if let Some(record) = account {
             place.account.wrote_record.store(true, Ordering::SeqCst);
+            changes.extend(self.told(&place.account.record.load(), &record));
             changes.push(Change::PutAccount(record));
         }
         self.commit(changes).await?;
@@ -45,15 +47,17 @@ impl Core {
         Ok(false)
     }
 
-    /// Writes an account's record: its broken state.
-    pub(super) async fn keep_account(&self, account: &Arc<Account>) {
+    /// Writes an account's record: its broken state. `before`: what it was, where the audit log is to say so.
+    pub(super) async fn keep_account(&self, account: &Arc<Account>, before: Option<&AccountRecord>) {
         let _order = self.writer.lock().await;
         let record = account.record.load_full();
         if !self.is_current_account(account) {
             return;
         }
         account.wrote_record.store(true, Ordering::SeqCst);
-        let mut written = self.commit(vec![Change::PutAccount(AccountRecord::clone(&record))]).await;
+        let told = before.and_then(|before| self.told(before, &record));
+        let changes = std::iter::once(Change::PutAccount(AccountRecord::clone(&record))).chain(told);
+        let mut written = self.commit(changes.collect()).await;
         if !self.is_current_account(account) {
             written = self.repair(record.id, &[], account).await;
         }
@@ -66,8 +70,35 @@ impl Core {
     pub(super) fn keep_changed(self: &Arc<Self>, account: Arc<Account>) {
         if account.wrote_record.load(Ordering::SeqCst) {
             let core = Arc::clone(self);
-            self.control.spawn(async move { core.keep_account(&account).await });
+            self.control.spawn(async move { core.keep_account(&account, None).await });
         }
+    }
+
+    /// A line of the audit log, where an account broke or was cured.
+    fn told(&self, before: &AccountRecord, after: &AccountRecord) -> Option<Change> {
+        let verb = match (&before.broken, &after.broken) {
+            (None, Some(_)) => Verb::Broken,
+            (Some(_), None) => Verb::Cured,
+            _ => return None,
+        };
+        Some(Change::Audit(audit::of_account(verb, before, after).by(&Actor::Gateway, self.clock.now())))
+    }
+
+    /// Notes in the audit log that an account's logins fail, or that they work again; each once.
+    pub(super) fn note_logins(self: &Arc<Self>, account: &Account, failure: Option<&SessionError>) {
+        if account.is_failing.swap(failure.is_some(), Ordering::Relaxed) == failure.is_some() {
+            return;
+        }
+        let verb = if failure.is_some() { Verb::LoginFailed } else { Verb::LoginRecovered };
+        let why = failure.map(|error| Field::new("why", Value::text(&error.to_string())));
+        let record = account.record.load();
+        let line = Act::new(verb, record.as_ref().into()).with(why).by(&Actor::Gateway, self.clock.now());
+        let core = Arc::clone(self);
+        self.control.spawn(async move {
+            if let Err(error) = core.commit(vec![Change::Audit(line)]).await {
+                tracing::warn!(error, "the audit log could not be written");
+            }
+        });
     }
 
     /// After slots were taken away: their sessions leave the store.

@@ -38,7 +38,11 @@ impl OnDisk {
         RedbStore::create(&self.path, &master(1), CACHE_BYTES).expect("created")
     }
 
-    fn open(&self) -> Result<RedbStore, StoreError> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn open(&self) -> Result<RedbStore, StoreError> {
         RedbStore::open(&self.path, &master(1), CACHE_BYTES)
     }
 

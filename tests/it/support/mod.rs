@@ -19,7 +19,7 @@ use keygate::app::{App, Keep};
 use keygate::certificates::Served;
 use keygate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use keygate::config::source::SecretSource;
-use keygate::config::{Access, Admin, Config, Limits, Log, LogFormat, Server, Store as StoreConfig, UpstreamConfig};
+use keygate::config::{Access, Admin, Audit, Config, Limits, Log, LogFormat, Server, Store as StoreConfig, UpstreamConfig, Usage};
 use keygate::demo::{Options, StandIn};
 use keygate::gateway::routing::Settings;
 use keygate::keys::{ApiKey, KeyHasher, Scopes};
@@ -252,6 +252,8 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             session_lifetime: Duration::from_secs(12 * 3600),
             session_idle: Duration::from_secs(3600),
         },
+        audit: Audit { keep: Duration::from_secs(365 * 86_400), max_entries: 10_000 },
+        usage: Usage { is_enabled: true, flush: Duration::from_millis(200) },
         log: Log { level: "info".to_owned(), format: LogFormat::Text, access: true },
         upstreams,
     }

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::audit::{Entry, Reading};
 use crate::clock::{ManualClock, Timestamp};
 use crate::keys::KeyId;
 use crate::keys::admin::AdminTokenRecord;
@@ -29,6 +30,7 @@ use crate::upstream::client::{Timeouts, Upstream};
 use crate::upstream::health::Health;
 use crate::upstream::session::{Session, SessionError, SessionId, Sessions};
 use crate::upstream::{AccountId, Credential, Kind, UpstreamName};
+use crate::usage::record::{KeyUsage, LastUse, UpstreamUsage};
 
 /// A limit that no test reaches.
 const LONG: Duration = Duration::from_secs(60);
@@ -142,6 +144,26 @@ impl Store for FakeStore {
         Ok(None)
     }
 
+    fn expiry_look(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    fn usage(&self, _: KeyId) -> Result<Option<KeyUsage>, StoreError> {
+        Ok(None)
+    }
+
+    fn visit_last_uses(&self, _: &mut dyn FnMut(KeyId, LastUse)) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn totals(&self) -> Result<BTreeMap<String, UpstreamUsage>, StoreError> {
+        Ok(BTreeMap::new())
+    }
+
+    fn read_audit(&self, _: Reading, _: &mut dyn FnMut(Entry) -> bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn visit_keys(&self, _: &mut dyn FnMut(KeyRecord) -> bool) -> Result<(), StoreError> {
         Ok(())
     }
@@ -155,14 +177,6 @@ impl Store for FakeStore {
         }
         for change in changes {
             match change {
-                Change::PutKey(_)
-                | Change::PutHandout(_)
-                | Change::RemoveHandout(_)
-                | Change::MarkTime(_)
-                | Change::PutAdminToken(_)
-                | Change::PutPagePassword(_)
-                | Change::PutAcme(_)
-                | Change::RemoveAcme(_) => {}
                 Change::PutAccount(record) => drop(self.accounts.lock().unwrap().insert(record.id, record)),
                 Change::RemoveAccount(id) => {
                     self.accounts.lock().unwrap().remove(&id);
@@ -170,6 +184,8 @@ impl Store for FakeStore {
                 }
                 Change::PutSession(record) => drop(self.sessions.lock().unwrap().insert(record.id, record)),
                 Change::RemoveSession(id) => drop(self.sessions.lock().unwrap().remove(&id)),
+                // What sessions write beside.
+                _ => {}
             }
         }
         self.changed.notify_waiters();
