@@ -33,6 +33,8 @@
 //! | [`server`] | listeners, cores, connections, TLS, stopping |
 //! | [`certificates`] | the certificates that are served: files that change, keygate's own authority, ACME ([`certificates::acme`]); choice by name |
 //! | [`store`] | redb, memory, sealing |
+//! | [`audit`] | who did what: lines of the log, made from records, with no way in for a secret |
+//! | [`usage`] | what keys are used for: counts of each core, the one place where they come together, what runs now |
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
 //! | [`admin`], [`cli`] | the Unix socket, the admin listener ([`admin::listener`], who comes in: [`admin::door`]), and the commands |

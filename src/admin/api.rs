@@ -7,6 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use crate::admin::available::{AvailableUser, AvailableUsers};
 use crate::admin::certificates::CertificateView;
 use crate::admin::reload::ReloadView;
 use crate::secret::Secret;
@@ -286,31 +287,6 @@ pub struct PatchAccountRequest {
     /// Take it away although minted accounts need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<bool>,
-}
-
-/// The users of the upstreams, as their administrators see them.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct AvailableUsers {
-    /// By upstream and name.
-    pub users: Vec<AvailableUser>,
-}
-
-/// A user of an upstream.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AvailableUser {
-    /// The upstream.
-    pub upstream: String,
-    /// Its name there.
-    pub name: String,
-    /// Its id there.
-    pub id: String,
-    /// Whether it administers the media server.
-    pub administrator: bool,
-    /// Whether it cannot be used for now.
-    pub disabled: bool,
-    /// keygate's account for it, `upstream/name`; null: none.
-    pub account: Option<String>,
 }
 
 /// Gives an account another credential. Exactly one of `password` and `token`.

@@ -1,7 +1,9 @@
 //! The users of media servers, as their administrators see them, and which of them an account is minted for.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::admin::Admin;
-use crate::admin::api::{AvailableUser, AvailableUsers};
 use crate::admin::error::AdminError;
 use crate::store::records::AccountRecord;
 use crate::upstream::dialect::minting::{Minting, UpstreamUser};
@@ -10,6 +12,31 @@ use crate::upstream::{Credential, Kind, UpstreamName, dialect};
 
 /// Most names in a message: a message is not a list.
 const MOST_NAMES: usize = 20;
+
+/// The users of the upstreams, as their administrators see them.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AvailableUsers {
+    /// By upstream and name.
+    pub users: Vec<AvailableUser>,
+}
+
+/// A user of an upstream.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AvailableUser {
+    /// The upstream.
+    pub upstream: String,
+    /// Its name there.
+    pub name: String,
+    /// Its id there.
+    pub id: String,
+    /// Whether it administers the media server.
+    pub administrator: bool,
+    /// Whether it cannot be used for now.
+    pub disabled: bool,
+    /// keygate's account for it, `upstream/name`; null: none.
+    pub account: Option<String>,
+}
 
 impl Admin {
     /// The users of one upstream, or of all that have an administrator.

@@ -215,14 +215,14 @@ async fn list(args: &ListArgs, global: &Global, output: &mut Output) -> Result<(
         return output.json(&list);
     }
     let rows: Vec<Vec<String>> = list.api_keys.iter().map(listed).collect();
-    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS", "USED"], &rows)
+    output.rows(&["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "USED", "RIGHTS"], &rows)
 }
 
 /// One word a column, so that scripts can take them apart.
 fn listed(key: &KeyView) -> Vec<String> {
     let used = key.last_used_at.as_deref().map_or_else(|| "never".to_owned(), |at| ago(at).replace(' ', "-"));
     let mut row = row(key);
-    row.push(used);
+    row.insert(row.len() - 1, used);
     row
 }
 

@@ -24,11 +24,13 @@ fn who(client: &ClientView) -> String {
 pub(crate) fn rows(usage: &KeyUsageView) -> Vec<(&'static str, Option<String>)> {
     let old = usage.clients.iter().find(|client| client.secret == "old");
     vec![
-        ("last used", Some(usage.clients.first().map_or_else(|| "never".to_owned(), who))),
+        ("used", Some(usage.clients.first().map_or_else(|| "never".to_owned(), who))),
         ("old secret used", old.map(|client| format!("last {}", who(client)))),
-        ("requests", Some(usage.counts.requests.to_string())),
-        ("bytes", Some(format!("{} in, {} out", usage.counts.bytes_in, usage.counts.bytes_out))),
-        ("open now", (!usage.open.is_empty()).then(|| usage.open.len().to_string())),
+        (
+            "traffic",
+            Some(format!("{} requests, {} bytes in, {} bytes out", usage.counts.requests, usage.counts.bytes_in, usage.counts.bytes_out)),
+        ),
+        ("open", (!usage.open.is_empty()).then(|| format!("{} now", usage.open.len()))),
     ]
 }
 

@@ -83,8 +83,9 @@ impl Books {
                 who.0 = None;
             }
             let known = self.refusals.entry(who).or_default();
+            let of_one = known.times == 0 || known.key == refused.key;
+            known.key = refused.key.filter(|_| of_one);
             known.times += refused.times;
-            known.key = refused.key.or(known.key);
         }
         self.open.insert(news.core, news.open);
         Ok(())

@@ -129,7 +129,7 @@ pub struct RefusalNews {
     pub kind: &'static str,
     /// How often.
     pub times: u64,
-    /// The key of the latest, known or claimed.
+    /// The key, known or claimed, if all of them had the same.
     pub key: Option<KeyId>,
 }
 
@@ -174,7 +174,7 @@ struct OfUpstream {
     refusals: ByWord,
 }
 
-/// How often, and the key of the latest.
+/// How often, and the key if all had the same.
 type Noted = (u64, Option<KeyId>);
 
 /// One core's counts.
@@ -240,7 +240,9 @@ impl Tally {
             who.0 = None;
         }
         let noted = refusals.entry(who).or_default();
-        *noted = (noted.0 + 1, key.or(noted.1));
+        // Of several keys it is none's line.
+        let of_one = noted.0 == 0 || noted.1 == key;
+        *noted = (noted.0 + 1, key.filter(|_| of_one));
     }
 
     /// Hands over what was counted, if anything was.

@@ -78,6 +78,22 @@ const RULES: &[(&[&str], &[&str])] = &[
     (&["config/"], &["crate::certificates"]),
     // Checks are data: who asks for them and who prints them is not their business.
     (&["doctor/"], &["crate::admin", "crate::cli", "crate::app", "dyn Store", "store::redb"]),
+    // Counts are made for whoever reads them, and know nobody of them.
+    (
+        &["usage/"],
+        &[
+            "crate::gateway",
+            "crate::forward",
+            "crate::server",
+            "crate::registry",
+            "crate::admin",
+            "crate::cli",
+            "crate::app",
+            "hyper::",
+            "redb::",
+            "store::redb",
+        ],
+    ),
     // What the audit log says is made from records, and no secret has a way into it.
     (
         &["audit/"],

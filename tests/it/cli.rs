@@ -65,7 +65,7 @@ async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
     out(&keygate(&side.socket, "keys create ha -a alice --expires 90d -q").await);
     let table = out(&keygate(&side.socket, "keys list").await);
     let head: Vec<&str> = table.lines().next().expect("a header").split_whitespace().collect();
-    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "RIGHTS"]);
+    assert_eq!(head, ["ID", "NAME", "ACCOUNT", "EXPIRES", "STATUS", "USED", "RIGHTS"]);
     let json: Value = serde_json::from_str(&out(&keygate(&side.socket, "keys list -o json").await)).expect("JSON");
     assert_eq!(json, side.get("/api/api-keys").await.1);
     let id = json["apiKeys"][0]["id"].as_str().expect("an id");
@@ -74,7 +74,7 @@ async fn a_list_has_a_header_and_json_has_the_shape_of_the_socket() {
         assert_eq!(shown["apiKey"]["id"], id);
     }
     let plain = out(&keygate(&side.socket, "keys list -o plain").await);
-    assert_eq!(plain.trim_end().split('\t').count(), 6);
+    assert_eq!(plain.trim_end().split('\t').count(), 7);
 }
 
 #[tokio::test]

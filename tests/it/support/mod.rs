@@ -253,7 +253,8 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             session_idle: Duration::from_secs(3600),
         },
         audit: Audit { keep: Duration::from_secs(365 * 86_400), max_entries: 10_000 },
-        usage: Usage { is_enabled: true, flush: Duration::from_millis(200) },
+        // Not within a test: faults on demand are for commits that the test makes.
+        usage: Usage { is_enabled: true, flush: Duration::from_secs(3600) },
         log: Log { level: "info".to_owned(), format: LogFormat::Text, access: true },
         upstreams,
     }
