@@ -1,6 +1,7 @@
 //! The pipeline: what happens to a request, in one order that reads from top to bottom.
 
 mod cut;
+mod exchange;
 pub mod guessing;
 mod handed;
 pub mod inspect;
