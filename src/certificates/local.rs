@@ -10,10 +10,9 @@
 
 pub(super) mod limits;
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::certificates::{CertificateError, Facts, to_pem};
 use crate::clock::Timestamp;
 use crate::config::source::check_mode;
 use crate::config::{TlsFiles, tls};
+use crate::store::owner;
 
 /// Apple's devices take no longer ones from an authority that a user installed (825 days); a year passes the stricter rules too.
 const LIFE: Duration = Duration::from_secs(365 * 86_400);
@@ -140,7 +140,7 @@ impl Folder<'_> {
     }
 
     fn make_authority(&self, names: &[String]) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), CertificateError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(self.0).map_err(io_error("make the folder", self.0))?;
+        owner::make_folder(self.0).map_err(io_error("make the folder", self.0))?;
         let limits = Limits::around(names);
         // It signs once, here, and is forgotten.
         let key = KeyPair::generate()?;
@@ -160,6 +160,7 @@ impl Folder<'_> {
     fn write(&self, name: &str, text: &str) -> Result<(), CertificateError> {
         let path = self.file(name);
         let mut file = tempfile::Builder::new().prefix(".keygate-").tempfile_in(self.0).map_err(io_error("write", &path))?;
+        owner::hand_over(file.as_file(), &path).map_err(io_error("write", &path))?;
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", &path))?;
         file.persist(&path).map_err(|error| io_error("write", &path)(error.error))?;
         Ok(())

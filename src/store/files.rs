@@ -5,13 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, owner};
 
 const STICKY: u32 = 0o1000;
 
@@ -23,7 +23,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
 /// Makes the file's directory 0700 where it is missing, and refuses one in which others could swap the file.
 pub(super) fn prepare_directory(path: &Path) -> Result<(), StoreError> {
     let directory = directory_of(path);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error("create", directory))?;
+    owner::make_folder(directory).map_err(io_error("create", directory))?;
     let mode = fs::metadata(directory).map_err(io_error("read", directory))?.mode();
     if mode & 0o022 != 0 && mode & STICKY == 0 {
         return Err(unusable(
@@ -50,10 +50,12 @@ pub(super) fn open_private(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new().read(true).write(true).custom_flags(no_follow).open(path).map_err(io_error("open", path))
 }
 
-/// Writes a file that must not exist yet, 0600, and waits until it and its name are on the disk.
-pub(super) fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
+/// Writes a file that must not exist yet, 0600, and waits until it and its name are on the disk. With `place` it is for whoever owns
+/// what lies there, or its folder.
+pub(super) fn write_new(path: &Path, text: &str, place: Option<&Path>) -> Result<(), StoreError> {
     prepare_directory(path)?;
     let mut file = new_in(directory_of(path))?;
+    place.map_or(Ok(()), |place| hand_over(&file, place))?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", path))?;
     name_new(file, path)
 }
@@ -61,6 +63,11 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
 /// A file without a name worth knowing yet, 0600, which is gone again unless it gets one.
 pub(super) fn new_in(folder: &Path) -> Result<NamedTempFile, StoreError> {
     tempfile::Builder::new().prefix(".keygate-").tempfile_in(folder).map_err(io_error("create a file in", folder))
+}
+
+/// Gives a new file to whoever owns what lies at `place`, or its folder.
+pub(super) fn hand_over(file: &NamedTempFile, place: &Path) -> Result<(), StoreError> {
+    owner::hand_over(file.as_file(), place).map_err(io_error("create", place))
 }
 
 /// Gives a complete file its name, which nothing may have yet, and waits until that is on the disk.
@@ -106,7 +113,7 @@ mod tests {
     fn a_new_file_and_its_directory_are_for_the_owner_alone() {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = root.path().join("state/key");
-        write_new(&path, "text").expect("written");
+        write_new(&path, "text", Some(&path)).expect("written");
         assert_eq!(fs::metadata(&path).expect("file").mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(root.path().join("state")).expect("directory").mode() & 0o777, 0o700);
     }
@@ -115,8 +122,8 @@ mod tests {
     fn a_file_that_exists_is_never_overwritten() {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = root.path().join("key");
-        write_new(&path, "first").expect("written");
-        assert!(write_new(&path, "second").is_err());
+        write_new(&path, "first", None).expect("written");
+        assert!(write_new(&path, "second", None).is_err());
         assert_eq!(fs::read_to_string(&path).expect("file"), "first");
     }
 

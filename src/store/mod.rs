@@ -8,6 +8,7 @@ mod handouts;
 pub mod inventory;
 pub mod memory;
 pub mod moving;
+pub(crate) mod owner;
 pub mod records;
 pub mod redb;
 pub mod seal;

@@ -68,6 +68,7 @@ pub fn restore(backup: &Path, path: &Path, master: &MasterKey, force: bool, by: 
     let still_revoked = old.as_ref().map(|old| keep_revoked(&copy, old)).transpose()?;
     copy.commit(vec![by.line(Act::new(Verb::Restored, Object::store()).with([Field::new("keys", inventory.keys)]))])?;
     let file = copy.copy_into(files::directory_of(path), None)?;
+    files::hand_over(&file, path)?;
     let aside = exists.then(|| beside(path, &format!("before-restore-{}", stamp(by.now))));
     match &aside {
         Some(aside) => files::replace(file, path, Some(aside))?,
@@ -117,16 +118,16 @@ pub enum NewKey<'a> {
 pub fn rekey(path: &Path, master: &MasterKey, new: NewKey<'_>, by: &By<'_>) -> Result<Option<PathBuf>, StoreError> {
     // Open until the end: no gateway can open it meanwhile.
     let store = RedbStore::open(path, master, CACHE_BYTES)?;
-    let written = match new {
+    let (written, place) = match new {
         NewKey::Instead(file) => {
             let waiting = waiting(file);
             // Left by a crash: the store opened under the old key, so this one was never used.
             remove_if_there(&waiting)?;
-            waiting
+            (waiting, Some(file))
         }
-        NewKey::Apart(file) => file.to_owned(),
+        NewKey::Apart(file) => (file.to_owned(), None),
     };
-    let key = MasterKey::create_file(&written)?;
+    let key = MasterKey::create_for(&written, place)?;
     let copy = match resealed(&store, path, &key, by) {
         Ok(copy) => copy,
         Err(error) => {
@@ -147,6 +148,7 @@ pub fn rekey(path: &Path, master: &MasterKey, new: NewKey<'_>, by: &By<'_>) -> R
 fn resealed(store: &RedbStore, path: &Path, key: &MasterKey, by: &By<'_>) -> Result<NamedTempFile, StoreError> {
     let before = store.check()?;
     let copy = store.copy_into(files::directory_of(path), Some(&key.sealer()))?;
+    files::hand_over(&copy, path)?;
     let after = RedbStore::look_at(copy.path(), key, CACHE_BYTES)?.check()?;
     if let Some(problem) = before.problems.first().or_else(|| after.problems.first()) {
         return Err(unusable(path, format!("the store is not whole ({problem}); it was left as it is")));

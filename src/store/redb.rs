@@ -99,6 +99,7 @@ impl RedbStore {
     pub fn create(path: &Path, master: &MasterKey, cache_bytes: usize) -> Result<Self, StoreError> {
         files::prepare_directory(path)?;
         let file = files::new_in(files::directory_of(path))?;
+        files::hand_over(&file, path)?;
         let failed = |error: redb::Error| failure(path, "create", error);
         let backend = FileBackend::new(file.reopen().map_err(io_error("create", path))?).map_err(|error| failed(error.into()))?;
         let database = builder(cache_bytes).create_with_backend(backend).map_err(|error| failed(error.into()))?;

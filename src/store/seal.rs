@@ -96,10 +96,15 @@ impl MasterKey {
     /// # Errors
     /// [`StoreError::Io`] and [`StoreError::Unusable`] for the directory.
     pub fn create_file(path: &Path) -> Result<Self, StoreError> {
+        Self::create_for(path, Some(path))
+    }
+
+    /// The same for whoever owns what lies at `place`, or its folder; `None`: for whoever makes it.
+    pub(super) fn create_for(path: &Path, place: Option<&Path>) -> Result<Self, StoreError> {
         let key = Self(random_bytes()?);
         let mut text = STANDARD.encode(key.0.expose());
         text.push('\n');
-        let written = files::write_new(path, &text);
+        let written = files::write_new(path, &text, place);
         text.zeroize();
         written.map(|()| key)
     }

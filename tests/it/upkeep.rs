@@ -1,7 +1,7 @@
 //! Looking after the store with the real program: checks, backups, restoring them, compaction, a new master key.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use keygate::audit::Actor;
@@ -141,6 +141,33 @@ async fn a_restored_backup_works_and_keeps_revoked_keys_revoked() {
     assert_eq!(home.status("/System/Info", &leaked).await, 401);
     assert!(!home.run("keys list").await.ok().contains("later"));
     assert_eq!(standin.control().counters().logins, logins, "the session came back with the backup");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_restores_and_seals_anew_belongs_to_the_user_of_the_service() {
+    const SERVICE: (u32, u32) = (4321, 1234);
+    let (_standin, mut home, _) = used(Kind::Jellyfin).await;
+    if fs::metadata(home.store()).expect("there").uid() != 0 {
+        // Nobody but root can give files away; who may is decided in `store::owner`, which has tests of its own.
+        return;
+    }
+    home.run("store backup copy.redb").await.ok();
+    home.signal("TERM");
+    home.ended().await;
+    let files = || fs::read_dir(home.folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
+    for path in files().into_iter().chain([home.folder.path().to_owned()]) {
+        chown(path, Some(SERVICE.0), Some(SERVICE.1)).expect("given");
+    }
+    home.run("store restore copy.redb --force").await.ok();
+    home.run("store rekey").await.ok();
+    fs::remove_file(home.store()).expect("removed");
+    fs::remove_file(home.folder.path().join("master.key")).expect("removed");
+    home.run("keys list").await.ok();
+    for path in files() {
+        let found = fs::metadata(&path).expect("there");
+        assert_eq!((found.uid(), found.gid()), SERVICE, "{}", path.display());
+    }
+    assert!(files().contains(&home.store()) && files().contains(&home.folder.path().join("master.key")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
