@@ -98,6 +98,20 @@ fn user_of(store: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load;
+
+    #[test]
+    fn without_a_configuration_the_message_says_what_to_do() {
+        let failure = problems(load::none_found());
+        let text = failure.message;
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(text.contains("there is no configuration"), "{text}");
+        assert!(text.contains("to write one for your media server, run: keygate init --upstream http://127.0.0.1:13378"), "{text}");
+        let advice = text.lines().find_map(|line| line.split_once("or run: keygate ")).expect("a command to run").1;
+        let words: Vec<&str> = advice.split(' ').collect();
+        let parsed = <crate::cli::Cli as clap::Parser>::try_parse_from([&["keygate"], words.as_slice()].concat());
+        assert!(parsed.is_ok(), "{advice}: {parsed:?}");
+    }
 
     #[test]
     fn a_locked_store_without_a_socket_says_what_to_do() {

@@ -79,16 +79,7 @@ impl Config {
     /// # Errors
     /// When none is named and none is there.
     pub fn find(argument: Option<&Path>) -> Result<PathBuf, Problems> {
-        Self::look_for(argument).ok_or_else(|| {
-            let problem = Problem::new(&Place::Nowhere, format!("there is no configuration: looked at {} and ./{}", PLACES[0], PLACES[1]));
-            Problems::one(
-                None,
-                problem.help(
-                    "to write one for your media server, run: keygate init --upstream http://127.0.0.1:13378 (config.example.toml has every \
-                     field); to try it without any file, or run: keygate serve --upstream http://127.0.0.1:13378 --listen 127.0.0.1:8443",
-                ),
-            )
-        })
+        Self::look_for(argument).ok_or_else(none_found)
     }
 
     /// What [`Config::find`] finds; `None` when no file is named and none is there.
@@ -99,7 +90,7 @@ impl Config {
         if let Some(path) = Environment::of_process().variable("KEYGATE_CONFIG") {
             return Some(PathBuf::from(path));
         }
-        PLACES.iter().map(PathBuf::from).find(|path| path.exists())
+        first_there(PLACES.map(PathBuf::from))
     }
 
     /// Where the admin socket of the running gateway is. Without any file it is where `keygate serve --upstream` puts it, so that
@@ -125,5 +116,37 @@ impl Config {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let config = Checker { folder, environment, outside, report: &mut report }.config(file, Some(path));
         Ok((config, report.finish()?))
+    }
+}
+
+fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    places.into_iter().find(|path| path.exists())
+}
+
+/// What is said where no file is named and none is there.
+pub(crate) fn none_found() -> Problems {
+    let problem = Problem::new(&Place::Nowhere, format!("there is no configuration: looked at {} and ./{}", PLACES[0], PLACES[1]));
+    Problems::one(
+        None,
+        problem.help(
+            "to write one for your media server, run: keygate init --upstream http://127.0.0.1:13378 (config.example.toml has every \
+             field); to try it without any file, or run: keygate serve --upstream http://127.0.0.1:13378 --listen 127.0.0.1:8443",
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_file_that_is_there_is_read_and_a_named_one_before_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, two, three] = ["one", "two", "three"].map(|name| folder.path().join(name));
+        assert_eq!(first_there([one.clone(), two.clone()]), None);
+        std::fs::write(&two, "").expect("written");
+        std::fs::write(&three, "").expect("written");
+        assert_eq!(first_there([one.clone(), two.clone(), three]), Some(two));
+        assert_eq!(Config::find(Some(&one)).expect("named"), one, "whether it can be read is said by whoever reads it");
     }
 }

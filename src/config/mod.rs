@@ -10,7 +10,7 @@ mod check;
 mod environment;
 mod file;
 mod listen;
-mod load;
+pub(crate) mod load;
 pub mod problem;
 mod redact;
 mod similar;

@@ -311,9 +311,9 @@ async fn a_proxy_in_front_that_nobody_told_of_is_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_front_door_is_tried_over_tls_and_through_the_proxy_protocol() {
     let standin = standin(Kind::Jellyfin).await;
-    let mut home = Home::of(&[&standin], "");
+    let mut home = Home::of(&[&standin], "[server.tls]\nmode = \"self-signed\"\nfolder = \"tls\"\n");
     let text = std::fs::read_to_string(home.config()).expect("there");
-    home.write(&text.replace("threads = 2", "threads = 2\ntls = \"self-signed\"\nproxy_protocol = [\"127.0.0.0/8\"]"));
+    home.write(&text.replace("threads = 2", "threads = 2\nproxy_protocol = [\"127.0.0.0/8\"]"));
     home.start().await;
     home.add_alice("alice").await;
     let found = Found::by(&home).await;

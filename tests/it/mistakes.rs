@@ -27,7 +27,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("src/config/tests.rs", "fn a_secret_in_the_file_is_refused_and_not_repeated"),
     ("tests/it/config.rs", "fn a_master_key_that_others_may_read_is_refused_and_a_missing_one_needs_a_missing_store"),
     // No configuration at all.
-    ("tests/it/cli.rs", "fn without_a_file_and_without_a_gateway_the_message_says_what_to_do"),
+    ("src/cli/open.rs", "fn without_a_configuration_the_message_says_what_to_do"),
     // A key that comes to a clear listener is burnt.
     ("tests/it/redirect.rs", "fn the_log_names_the_key_that_is_burnt"),
     // Prefixes that clients put in front or leave away, questions of browsers (CORS) and health checks by OPTIONS.
@@ -266,9 +266,7 @@ async fn a_media_server_below_a_base_path_is_told_to_need_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_serves_certificates_of_an_own_authority_reads_which_devices_refuse_them() {
     let standin = standin(Kind::Jellyfin).await;
-    let mut home = Home::of(&[&standin], "");
-    let text = std::fs::read_to_string(home.config()).expect("there");
-    home.write(&text.replace("threads = 2", "threads = 2\ntls = \"self-signed\""));
+    let mut home = Home::of(&[&standin], "[server.tls]\nmode = \"self-signed\"\nfolder = \"tls\"\n");
     home.start().await;
     let said = home.run("doctor").await.ok();
     for part in ["keygate tls ca", "Chromecast and most televisions take none but those of public authorities"] {
