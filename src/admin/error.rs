@@ -97,7 +97,9 @@ impl AdminError {
                 SessionError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 SessionError::NoAccount => StatusCode::NOT_FOUND,
                 SessionError::NoUpstream(_) => StatusCode::BAD_REQUEST,
-                SessionError::Broken(_) | SessionError::Unreachable(_) => StatusCode::BAD_GATEWAY,
+                // The media server is there, and what it was shown is wrong: whoever asks again reads the same.
+                SessionError::Broken(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                SessionError::Unreachable(_) => StatusCode::BAD_GATEWAY,
             },
         }
     }

@@ -168,14 +168,16 @@ async fn in_process(router: &axum::Router, request: Request<Bytes>) -> Result<(S
 }
 
 fn refused(status: StatusCode, answer: &[u8]) -> Failure {
+    let body = serde_json::from_slice::<ErrorBody>(answer).ok();
     let exit = match status {
+        // By the word: a configuration that is wrong is 422 too.
+        _ if body.as_ref().is_some_and(|body| body.error == "upstream_refused") => Exit::Upstream,
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => Exit::Usage,
         StatusCode::NOT_FOUND => Exit::NotFound,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Exit::Upstream,
         _ => Exit::Failed,
     };
-    let message = serde_json::from_slice::<ErrorBody>(answer)
-        .map_or_else(|_| format!("the gateway answered {status} without saying why"), |body| body.message);
+    let message = body.map_or_else(|| format!("the gateway answered {status} without saying why"), |body| body.message);
     Failure::new(exit, message)
 }
 
@@ -207,6 +209,9 @@ mod tests {
         assert_eq!(exit(500), Exit::Failed);
         assert_eq!(exit(502), Exit::Upstream);
         assert_eq!(exit(504), Exit::Upstream);
+        assert_eq!(exit(422), Exit::Usage);
+        let of_upstream = br#"{"error":"upstream_refused","message":"because"}"#;
+        assert_eq!(refused(StatusCode::UNPROCESSABLE_ENTITY, of_upstream).exit, Exit::Upstream);
         assert_eq!(refused(StatusCode::BAD_REQUEST, body).message, "because");
     }
 
