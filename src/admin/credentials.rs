@@ -204,10 +204,9 @@ pub(super) async fn end_session(
     Extension(actor): Extension<Actor>,
     Named(number): Named,
 ) -> Answer<PageSessionEnded> {
-    let found = number.parse().ok().filter(|&number| admin.page_sessions().end(number));
-    let ended = found.ok_or_else(|| AdminError::NotFound(format!("nobody is logged in to the page with the number {number:?}")))?;
-    tracing::info!(session = ended, %actor, "login {ended} to the admin page ended by {actor}");
-    Ok(Json(PageSessionEnded { ended }))
+    let nobody = || AdminError::NotFound(format!("nobody is logged in to the page with the number {number:?}"));
+    let ended = number.parse().map_err(|_| nobody())?;
+    if admin.end_page_session(ended, actor).await? { Ok(Json(PageSessionEnded { ended })) } else { Err(nobody()) }
 }
 
 pub(super) async fn who_am_i(
@@ -242,8 +241,7 @@ pub(super) async fn log_out(
             "only a login to the page can log out; revoke a token with DELETE /api/admin-tokens/{id}".to_owned(),
         ));
     };
-    admin.page_sessions().end(session.number);
-    tracing::info!(session = session.number, client = %visit.address, "login {} to the admin page ended by itself", session.number);
+    admin.end_page_session(session.number, Actor::Page { session: session.number, address: visit.address }).await?;
     let cookie = cookie(set_cookie(None, visit, admin.page_sessions().limits()))?;
     Ok(WithHeaders(vec![cookie], Json(PageSessionEnded { ended: session.number })))
 }

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 
 use crate::admin::error::AdminError;
 use crate::admin::page_sessions::{PageSessions, Session, SessionLimits};
-use crate::admin::{Actor, Admin, password};
+use crate::admin::{Actor, Admin, password, write_down};
+use crate::audit::{Act, Object, Verb};
 use crate::clock::Clock;
 use crate::gateway::guessing::{ALL_GUESSES, GUESSES, Rate, Throttle};
 use crate::keys::admin::{AdminScope, AdminToken};
@@ -138,12 +139,36 @@ impl Admin {
             // What is above the limit was refused before.
             let _ = self.door.passwords.count(address);
             tracing::warn!(client = %address, "a wrong password for the admin page came from {address}");
+            self.noted(move |admin| write_down(&admin.registry, Act::new(Verb::SignInFailed, Object::client(address)))).await?;
             return Err(AdminError::Unauthorised("the password is wrong".to_owned()));
         }
         let begun = self.door.sessions.begin(address);
         let (id, session) = begun.map_err(|error| AdminError::Failed(format!("the operating system gives no random bytes: {error}")))?;
         tracing::info!(client = %address, session = session.number, "somebody logged in to the admin page from {address}");
+        let (number, actor) = (session.number, Actor::Page { session: session.number, address });
+        self.noted(move |admin| admin.recorded(Act::new(Verb::SignedIn, Object::page_session(number)), actor)).await?;
         Ok((id, session))
+    }
+
+    /// Ends a login to the page; `false`: there was none of this number.
+    ///
+    /// # Errors
+    /// [`AdminError`] when a task died.
+    pub async fn end_page_session(self: &Arc<Self>, number: u64, actor: Actor) -> Result<bool, AdminError> {
+        let is_ended = self.door.sessions.end(number);
+        if is_ended {
+            tracing::info!(session = number, %actor, "login {number} to the admin page ended by {actor}");
+            self.noted(move |admin| admin.recorded(Act::new(Verb::Closed, Object::page_session(number)), actor)).await?;
+        }
+        Ok(is_ended)
+    }
+
+    async fn noted(self: &Arc<Self>, note: impl FnOnce(&Self) + Send + 'static) -> Result<(), AdminError> {
+        self.blocking(move |admin| {
+            note(admin);
+            Ok(())
+        })
+        .await
     }
 
     /// Whether the page has a password; without one nobody can log in.

@@ -126,12 +126,16 @@ pub enum Verb {
     Refused,
     /// Requests were refused since too many of their address were before.
     Throttled,
+    /// Somebody logged in to the admin page.
+    SignedIn,
+    /// Somebody tried to, with a wrong password.
+    SignInFailed,
 }
 
 impl Verb {
     /// Whether it is one that strangers can bring about.
     pub const fn is_notice(self) -> bool {
-        matches!(self, Self::LoginFailed | Self::LoginRecovered | Self::Refused | Self::Throttled)
+        matches!(self, Self::LoginFailed | Self::LoginRecovered | Self::Refused | Self::Throttled | Self::SignedIn | Self::SignInFailed)
     }
 
     /// As listings and programs read it.
@@ -158,6 +162,8 @@ impl Verb {
             Self::LoginRecovered => "login-recovered",
             Self::Refused => "refused",
             Self::Throttled => "throttled",
+            Self::SignedIn => "signed-in",
+            Self::SignInFailed => "sign-in-failed",
         }
     }
 }
@@ -185,6 +191,8 @@ pub enum ObjectKind {
     AdminToken,
     /// The password of the admin page.
     PagePassword,
+    /// A login to the admin page, by its number.
+    PageSession,
     /// The store as a whole.
     Store,
     /// The configuration.
@@ -201,6 +209,7 @@ impl ObjectKind {
             Self::Account => "account",
             Self::AdminToken => "admin-token",
             Self::PagePassword => "page-password",
+            Self::PageSession => "page-session",
             Self::Store => "store",
             Self::Configuration => "configuration",
             Self::Client => "client",
@@ -217,6 +226,16 @@ impl Object {
     /// The password of the admin page.
     pub fn page_password() -> Self {
         Self { kind: ObjectKind::PagePassword, id: String::new(), name: Value::from("page password") }
+    }
+
+    /// A login to the admin page. Numbers begin anew with each start of the gateway.
+    pub fn page_session(number: u64) -> Self {
+        Self { kind: ObjectKind::PageSession, id: number.to_string(), name: Value::from("login to the page") }
+    }
+
+    /// A client.
+    pub fn client(address: std::net::IpAddr) -> Self {
+        Self { kind: ObjectKind::Client, id: address.to_string(), name: Value::from(address) }
     }
 
     /// The configuration.

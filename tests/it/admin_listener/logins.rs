@@ -194,3 +194,37 @@ async fn a_login_ends_by_itself_by_time_by_its_number_and_with_the_password() {
     site.clock.advance(Duration::from_secs(3600));
     assert_eq!(idle.get(&site, "/api/status").await, 401);
 }
+
+#[tokio::test]
+async fn logins_to_the_page_and_their_ends_are_in_the_audit_log_good_ones_and_failed_ones() {
+    let site = Site::start().await;
+    site.set_password(PASSWORD).await;
+    assert_eq!(try_log_in(&site, "wrong otter lamp").await.status, 401);
+    let person = log_in(&site).await;
+    log_in(&site).await;
+    let headers = [("cookie", person.cookie.as_str()), ("x-csrf-token", person.csrf.as_str()), ("origin", person.origin.as_str())];
+    assert_eq!(site.bare(Method::DELETE, "/api/session", &headers, "").await.status, 200);
+    assert_eq!(site.ask(Method::DELETE, "/api/page-sessions/2", &site.all, &Value::Null).await.status, 200);
+    assert_eq!(site.ask(Method::DELETE, "/api/page-sessions/2", &site.all, &Value::Null).await.status, 404);
+    let lines = async |sort: &str| {
+        let page = site.get(&format!("/api/audit?after=0&sort={sort}"), &site.all).await.json();
+        let line = |entry: &Value| {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (text(&entry["verb"]), text(&entry["object"]["kind"]), text(&entry["object"]["id"]), text(&entry["actor"]["kind"]))
+        };
+        page["entries"].as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    let is = |found: &(String, String, String, String), expected: [&str; 4]| {
+        assert_eq!([found.0.as_str(), found.1.as_str(), found.2.as_str(), found.3.as_str()], expected);
+    };
+    let notices = lines("notices").await;
+    assert_eq!(notices.len(), 3, "{notices:?}");
+    is(&notices[0], ["sign-in-failed", "client", "127.0.0.1", "gateway"]);
+    is(&notices[1], ["signed-in", "page-session", "1", "page"]);
+    is(&notices[2], ["signed-in", "page-session", "2", "page"]);
+    let acts = lines("acts").await;
+    let ended: Vec<_> = acts.iter().filter(|line| line.0 == "closed").collect();
+    assert_eq!(ended.len(), 2, "{acts:?}");
+    is(ended[0], ["closed", "page-session", "1", "page"]);
+    is(ended[1], ["closed", "page-session", "2", "token"]);
+}
