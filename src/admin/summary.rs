@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::admin::Admin;
 use crate::admin::error::AdminError;
 use crate::keys::record::KeyStatus;
+use crate::registry::RegistryError;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::AccountState;
 use crate::upstream::survey::{Found, survey};
@@ -45,10 +46,14 @@ pub(super) struct Summary {
     upstream_up: bool,
     /// Days until the first certificate ends; null: TLS is off.
     cert_days: Option<u64>,
+    /// Requests of the last 24 hours, the hour that runs among them, refused ones too; null: nothing is counted.
+    requests24h: Option<u64>,
+    /// Of them, those that were answered 5xx; null: nothing is counted.
+    failed24h: Option<u64>,
 }
 
 pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Summary>, AdminError> {
-    let counts = admin.blocking(|admin| admin.count_keys()).await?;
+    let (counts, day) = admin.blocking(|admin| Ok((admin.count_keys()?, admin.last_day()?))).await?;
     let accounts = admin.sessions.accounts();
     let broken = accounts.iter().filter(|account| matches!(admin.sessions.state(account.id), AccountState::Broken { .. }));
     let broken_accounts = broken.count();
@@ -75,6 +80,8 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Summary
         upstreams_up,
         upstream_up: upstreams_up == names.len(),
         cert_days: admin.served_certificates().iter().map(|one| one.days_left).min(),
+        requests24h: day.map(|[requests, _]| requests),
+        failed24h: day.map(|[_, failed]| failed),
     }))
 }
 
@@ -85,6 +92,17 @@ async fn is_up(admin: Arc<Admin>, name: UpstreamName) -> bool {
 }
 
 impl Admin {
+    /// Requests of the last 24 hours, and those of them that failed.
+    fn last_day(&self) -> Result<Option<[u64; 2]>, AdminError> {
+        let Some(usage) = &self.usage else { return Ok(None) };
+        let (totals, now) = (usage.totals().map_err(RegistryError::Store)?, self.clock.now());
+        let points = totals.values().flat_map(|upstream| upstream.last_day(now));
+        Ok(Some(points.fold([0, 0], |[requests, failed], point| {
+            let all = [point.good, point.refused, point.failed].into_iter().map(u64::from).sum::<u64>();
+            [requests + all, failed + u64::from(point.failed)]
+        })))
+    }
+
     /// Active, expired, disabled.
     fn count_keys(&self) -> Result<[usize; 3], AdminError> {
         let now = self.clock.now();

@@ -73,7 +73,7 @@ impl Books {
         }
         for of_upstream in &news.upstreams {
             let name = of_upstream.upstream.as_ref().map_or(NO_UPSTREAM, |name| name.as_str());
-            self.upstreams.entry(name.to_owned()).or_default().add(of_upstream);
+            self.upstreams.entry(name.to_owned()).or_default().add(of_upstream, news.at);
             self.are_upstreams_dirty = true;
         }
         for refused in news.refusals {

@@ -173,10 +173,23 @@ pub struct UpstreamUsage {
     pub carriers: BTreeMap<String, u64>,
     /// By reason of refusal.
     pub refusals: BTreeMap<String, u64>,
+    /// The last two days.
+    #[serde(default)]
+    pub hours: Ring<48>,
 }
 
 impl UpstreamUsage {
-    pub(super) fn add(&mut self, news: &UpstreamNews) {
+    /// What happened in the last 24 hours, the one that runs among them.
+    pub fn last_day(&self, now: Timestamp) -> impl Iterator<Item = Point> {
+        self.hours.until(hour_of(now)).skip(24)
+    }
+
+    /// Adds what a core counted until `now`.
+    pub(super) fn add(&mut self, news: &UpstreamNews, now: Timestamp) {
+        let point = Point::of(&news.counts, self.counts.bytes());
+        if !point.is_empty() {
+            self.hours.add(hour_of(now), point);
+        }
         self.counts.add(&news.counts);
         for (carrier, times) in &news.carriers {
             *self.carriers.entry((*carrier).to_owned()).or_default() += times;

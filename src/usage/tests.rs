@@ -99,6 +99,11 @@ fn what_two_cores_count_comes_together_and_is_the_same_everywhere() {
     let point = usage.hours.at(hour_of(house.clock.now()));
     assert_eq!((point.good, point.failed, point.kib), (3, 1, 3), "whole KiB of the sum");
     let totals = house.usage.totals().expect("read");
+    let day: Vec<_> = totals["home"].last_day(house.clock.now()).collect();
+    let counted: u32 = day.iter().map(|point| point.good + point.refused + point.failed).sum();
+    assert_eq!((day.len(), u64::from(counted)), (24, totals["home"].counts.requests()));
+    let tomorrow = house.clock.now().plus(Duration::from_secs(24 * 3600));
+    assert!(totals["home"].last_day(tomorrow).all(|point| point.is_empty()), "that was yesterday");
     assert_eq!((totals["home"].counts.requests(), totals[NO_UPSTREAM].counts.requests()), (4, 1));
     assert_eq!(totals["home"].counts.bytes(), usage.counts.bytes());
     assert_eq!(house.usage.last_uses().expect("read")[&KEY].requests, 4);
