@@ -63,7 +63,9 @@ impl Admin {
         if request.count.is_some() {
             return Err(AdminError::Invalid("count is for POST /api/api-keys/bulk".into()));
         }
-        let created = self.acting(peer).create_key(self.new_key(request, peer)?)?;
+        let new = self.new_key(request, peer)?;
+        self.check_power(peer, new.scopes, new.account)?;
+        let created = self.acting(peer).create_key(new)?;
         self.log("created", &created.record, peer);
         Ok(self.with_secret(created))
     }
@@ -74,7 +76,9 @@ impl Admin {
             return Err(AdminError::Invalid(format!("count must be between 1 and {MAX_BULK}")));
         }
         let name = request.name.clone();
-        let created = self.acting(peer).create_keys(self.new_key(request, peer)?, count)?;
+        let new = self.new_key(request, peer)?;
+        self.check_power(peer, new.scopes, new.account)?;
+        let created = self.acting(peer).create_keys(new, count)?;
         tracing::info!(%peer, count, key_name = name, "{count} keys \"{name}-1\" and on created by {peer}");
         Ok(created)
     }
@@ -91,13 +95,17 @@ impl Admin {
             scopes: rights(request.scopes.as_deref(), request.preset.as_deref())?,
             libraries: request.libraries,
         };
-        let record = self.acting(peer).edit_key(key_id(id)?, patch)?;
+        let id = key_id(id)?;
+        self.check_power_after(peer, id, &patch)?;
+        let record = self.acting(peer).edit_key(id, patch)?;
         self.log("changed", &record, peer);
         Ok(self.one_key(&record))
     }
 
     pub(super) fn rotate_key(&self, id: &str, overlap: Duration, peer: Actor) -> Result<OneKey, AdminError> {
-        let created = self.acting(peer).rotate_key(key_id(id)?, overlap)?;
+        let id = key_id(id)?;
+        self.check_power_of(peer, id)?;
+        let created = self.acting(peer).rotate_key(id, overlap)?;
         self.log("rotated", &created.record, peer);
         Ok(self.with_secret(created))
     }

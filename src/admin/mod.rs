@@ -27,6 +27,7 @@ mod names;
 pub mod openapi;
 pub mod page_sessions;
 mod password;
+mod power;
 pub mod reload;
 mod router;
 pub mod socket;

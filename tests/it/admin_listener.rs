@@ -179,6 +179,50 @@ async fn a_token_does_what_its_scope_says_and_nothing_else() {
     assert_eq!(site.get("/api/session", &keys).await.json()["scopes"], json!(["keys"]));
 }
 
+#[tokio::test]
+async fn a_key_that_rules_the_media_server_is_made_and_handed_out_by_who_may_all_alone() {
+    let site = Site::start().await;
+    let (keys, all) = (site.token(AdminScope::Keys), &site.all);
+    let ask = async |method: Method, path: &str, token: &AdminToken, body: Value| {
+        let answer = site.ask(method, path, token, &body).await;
+        allow_new_secret(&site, &answer);
+        (answer.status.as_u16(), answer)
+    };
+    let registry = &site.rig.keep().registry;
+    let user = site.rig.account.id.0.to_string();
+    let ruling = json!({ "name": "ruler", "userId": user, "scopes": ["browse", "admin"] });
+    let (status, refused) = ask(Method::POST, "/api/api-keys", &keys, ruling.clone()).await;
+    assert!(status == 403 && refused.text().contains("scope admin") && refused.text().contains("\\\"all\\\""), "{}", refused.text());
+    let (status, made) = ask(Method::POST, "/api/api-keys", all, ruling).await;
+    assert_eq!(status, 200, "{}", made.text());
+    let ruler = format!("/api/api-keys/{}", made.json()["apiKey"]["id"].as_str().unwrap());
+    let (status, plain) = ask(Method::POST, "/api/api-keys", &keys, json!({ "name": "plain", "userId": user })).await;
+    assert_eq!(status, 200, "{}", plain.text());
+    let plain = format!("/api/api-keys/{}", plain.json()["apiKey"]["id"].as_str().unwrap());
+    let (post, patch) = (Method::POST, Method::PATCH);
+    for (method, path, body, free) in [
+        (&post, format!("{ruler}/rotate"), json!({}), false),
+        (&patch, ruler.clone(), json!({ "name": "x" }), false),
+        (&patch, ruler.clone(), json!({ "isActive": false }), true),
+        (&patch, ruler.clone(), json!({ "isActive": true }), false),
+        (&patch, plain.clone(), json!({ "preset": "admin" }), false),
+        (&patch, plain.clone(), json!({ "preset": "read-only" }), true),
+        (&post, format!("{plain}/rotate"), json!({}), true),
+        (&patch, ruler.clone(), json!({ "preset": "read-only" }), true),
+    ] {
+        let (status, answer) = ask(method.clone(), &path, &keys, body.clone()).await;
+        assert_eq!(status, if free { 200 } else { 403 }, "{method} {path} {body}: {}", answer.text());
+    }
+    registry.set_administrator(site.rig.account.id, true, false).unwrap();
+    for (path, body) in [("/api/api-keys", json!({ "name": "more", "userId": user })), ("/Auth/Keys?App=tv", Value::Null)] {
+        let (status, answer) = ask(Method::POST, path, &keys, body.clone()).await;
+        assert!(status == 403 && answer.text().contains("is the administrator of its media server"), "{path}: {}", answer.text());
+        assert_eq!(ask(Method::POST, path, all, body).await.0, 200, "{path}");
+    }
+    assert_eq!(ask(Method::POST, &format!("{plain}/rotate"), &keys, json!({})).await.0, 403);
+    assert_eq!(ask(Method::DELETE, &plain, &keys, Value::Null).await.0, 200, "whoever may change keys may end them all");
+}
+
 /// A key or token that an answer shows because it was just made.
 fn allow_new_secret(site: &Site, answer: &Answer) {
     for secret in [&answer.json()["apiKey"]["apiKey"], &answer.json()["AccessToken"]] {
