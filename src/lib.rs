@@ -24,6 +24,7 @@
 //! | [`carrier`] | where credentials travel; takes all of them out of a request |
 //! | [`keys`] | the key's text, its stored form, its rights ([`keys::scope`], [`keys::preset`]), the index in memory |
 //! | [`lifeline`] | tells what runs on a key that the key has died |
+//! | [`limits`] | what a key may do no more than: from where, how often, how much; counted for all cores at once |
 //! | [`scrub`] | takes upstream credentials out of answers, as text |
 //! | [`policy`] | what a known key may do, by its scopes and libraries and by what the route takes; makes permits |
 //! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::tls`] (whom it trusts) |
@@ -44,7 +45,7 @@
 //! | [`app`] | the program put together |
 //!
 //! # Who may depend on whom
-//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
+//! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `limits`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
 //! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `doctor`, `admin`, `demo`, `app`, `cli`.
 //!
@@ -87,6 +88,7 @@ pub mod gateway;
 pub mod handouts;
 pub mod keys;
 pub mod lifeline;
+pub mod limits;
 pub mod policy;
 pub mod redact;
 pub mod registry;

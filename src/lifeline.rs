@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -36,6 +37,8 @@ pub enum Cause {
     Moved,
     /// The key lives; an operator closed what ran.
     Closed,
+    /// It may not be used from the client's address any more.
+    Elsewhere,
 }
 
 impl Cause {
@@ -47,6 +50,7 @@ impl Cause {
             Self::Expired => "key-expired",
             Self::Moved => "key-moved",
             Self::Closed => "closed",
+            Self::Elsewhere => "key-from-elsewhere",
         }
     }
 }
@@ -59,6 +63,7 @@ impl std::fmt::Display for Cause {
             Self::Expired => "the key expired",
             Self::Moved => "the key was given to another account",
             Self::Closed => "an operator closed it",
+            Self::Elsewhere => "the key may not be used from this address any more",
         })
     }
 }
@@ -68,6 +73,8 @@ struct Running {
     digest: KeyDigest,
     account: AccountId,
     expires_at: Timestamp,
+    /// The client's address.
+    from: IpAddr,
     /// Tells it from what had its place before.
     number: u64,
     cut: Option<Cause>,
@@ -89,14 +96,15 @@ pub struct Watch {
 }
 
 impl Lifelines {
-    /// Puts something that runs on a key on the list.
-    pub fn begin(self: &Rc<Self>, verified: &Verified) -> Lifeline {
+    /// Puts something that runs on a key for a client on the list.
+    pub fn begin(self: &Rc<Self>, verified: &Verified, from: IpAddr) -> Lifeline {
         let number = self.begun.get().wrapping_add(1);
         self.begun.set(number);
         let running = Running {
             digest: verified.digest(),
             account: verified.account(),
             expires_at: verified.expires_at(),
+            from,
             number,
             cut: None,
             waker: None,
@@ -115,7 +123,8 @@ impl Lifelines {
         self.running.borrow().is_empty()
     }
 
-    /// Cuts what runs on a key that is not known any more, switched off, past its expiry, or of another account now. How many that were.
+    /// Cuts what runs on a key that is not known any more, switched off, past its expiry, of another account now,
+    /// or not good any more where its client is. How many that were.
     pub fn review(&self, index: &KeyIndex, now: Timestamp) -> usize {
         let (mut cut, mut woken) = (0, Vec::new());
         for (_, running) in self.running.borrow_mut().iter_mut().filter(|(_, running)| running.cut.is_none()) {
@@ -146,8 +155,10 @@ impl Running {
             Some(Cause::Disabled)
         } else if found.expires_at() <= now {
             Some(Cause::Expired)
+        } else if found.account() != self.account {
+            Some(Cause::Moved)
         } else {
-            (found.account() != self.account).then_some(Cause::Moved)
+            found.limits().is_some_and(|limits| !limits.may_come_from(self.from)).then_some(Cause::Elsewhere)
         }
     }
 }
@@ -250,6 +261,7 @@ mod tests {
     use super::*;
     use crate::keys::record::KeyRecord;
     use crate::keys::{KeyId, Scopes};
+    use crate::limits::Limits;
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -271,6 +283,7 @@ mod tests {
             is_active: true,
             scopes: Scopes::ALL,
             libraries: None,
+            limits: Limits::default(),
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),
@@ -279,6 +292,7 @@ mod tests {
     }
 
     const NOW: Timestamp = Timestamp::from_millis(1000);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     /// What cut what runs on a key after its record changed, whether another key's was cut, and how many were woken.
     fn cut_by(change: impl FnOnce(&mut KeyRecord)) -> (Option<Cause>, bool, usize) {
@@ -287,7 +301,7 @@ mod tests {
         index.replace(None, &one);
         index.replace(None, &other);
         let lifelines = Rc::new(Lifelines::default());
-        let begin = |record: &KeyRecord| lifelines.begin(&index.find(&record.digest).expect("known"));
+        let begin = |record: &KeyRecord| lifelines.begin(&index.find(&record.digest).expect("known"), HERE);
         let (mine, theirs) = (begin(&one), begin(&other));
         let woken = Arc::new(Woken::default());
         let waker = Arc::clone(&woken).into();
@@ -309,6 +323,9 @@ mod tests {
         assert_eq!(cut_by(|key| key.expires_at = Some(NOW)), (Some(Cause::Expired), false, 1));
         assert_eq!(cut_by(|key| key.account = AccountId(2)), (Some(Cause::Moved), false, 1));
         assert_eq!(cut_by(|key| key.digest = KeyDigest::from_bytes([9; 32])), (Some(Cause::Revoked), false, 1));
+        let only_from = |network: &str| Limits { networks: Some(vec![network.parse().expect("a network")]) };
+        assert_eq!(cut_by(|key| key.limits = only_from("10.0.0.0/8")), (Some(Cause::Elsewhere), false, 1));
+        assert_eq!(cut_by(|key| key.limits = only_from("127.0.0.0/8")), (None, false, 0));
         assert_eq!(cut_by(|key| key.name = "bedroom".to_owned()), (None, false, 0));
         assert_eq!(cut_by(|key| key.scopes = Scopes::NONE), (None, false, 0), "it counts from the next request on");
         assert_eq!(cut_by(|key| key.expires_at = Some(NOW.plus(std::time::Duration::from_millis(1)))), (None, false, 0));
@@ -320,7 +337,7 @@ mod tests {
         let before = KeyRecord { expires_at: Some(NOW), ..record(1) };
         index.replace(None, &before);
         let lifelines = Rc::new(Lifelines::default());
-        let lifeline = lifelines.begin(&index.find(&before.digest).expect("known"));
+        let lifeline = lifelines.begin(&index.find(&before.digest).expect("known"), HERE);
         index.replace(Some(&before), &KeyRecord { expires_at: None, ..before.clone() });
         lifelines.review_expired(&index, NOW);
         assert!(!lifeline.is_cut());
@@ -334,7 +351,7 @@ mod tests {
         let index = KeyIndex::new();
         index.replace(None, &record(1));
         let lifelines = Rc::new(Lifelines::default());
-        let lifeline = lifelines.begin(&index.find(&record(1).digest).expect("known"));
+        let lifeline = lifelines.begin(&index.find(&record(1).digest).expect("known"), HERE);
         assert_eq!(lifelines.len(), 1);
         drop(lifeline);
         assert!(lifelines.is_empty());
@@ -345,7 +362,7 @@ mod tests {
         let index = KeyIndex::new();
         index.replace(None, &record(1));
         let lifelines = Rc::new(Lifelines::default());
-        let begin = || lifelines.begin(&index.find(&record(1).digest).expect("known"));
+        let begin = || lifelines.begin(&index.find(&record(1).digest).expect("known"), HERE);
         let first = begin();
         let watch = first.watch();
         drop(first);

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::admin::available::{AvailableUser, AvailableUsers};
 use crate::admin::certificates::CertificateView;
+use crate::admin::limits::PatchLimits;
 use crate::admin::reload::ReloadView;
+use crate::limits::LimitsText;
 use crate::secret::Secret;
 
 /// A key as answers show it. Times are RFC 3339 with milliseconds, in UTC.
@@ -47,6 +49,8 @@ pub struct KeyView {
     pub preset: Option<String>,
     /// The media server's ids of the libraries that it is confined to where a route names one; null: not confined.
     pub libraries: Option<Vec<String>>,
+    /// What it may do no more than; null: it has no limits.
+    pub limits: Option<LimitsText>,
     /// Always null, as upstream.
     pub permissions: Option<String>,
     /// When it was made.
@@ -128,6 +132,9 @@ pub struct NewKeyRequest {
     /// The libraries that it is confined to, by the media server's ids or by their names; absent or null: not confined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub libraries: Option<Vec<String>>,
+    /// What it may do no more than; absent or null: it has no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsText>,
     /// In bulk only: how many, 1 to [`MAX_BULK`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -178,6 +185,9 @@ pub struct PatchKeyRequest {
     /// The libraries that it is confined to from now on, as in [`NewKeyRequest`]; null: none any more.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub libraries: Option<Option<Vec<String>>>,
+    /// Changes to its limits; null: it has none any more.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Option<PatchLimits>>,
 }
 
 /// Gives a key a new secret.
@@ -460,28 +470,4 @@ pub(crate) mod secret_text {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_expiry_of_null_is_told_from_an_absent_one() {
-        let never: PatchKeyRequest = serde_json::from_str(r#"{"expiresAt":null}"#).expect("valid");
-        let absent: PatchKeyRequest = serde_json::from_str("{}").expect("valid");
-        assert_eq!(never.expires_at, Some(None));
-        assert_eq!(absent.expires_at, None);
-        assert_eq!(serde_json::to_string(&never).expect("JSON"), r#"{"expiresAt":null}"#);
-        assert_eq!(serde_json::to_string(&absent).expect("JSON"), "{}");
-    }
-
-    #[test]
-    fn a_field_that_nobody_knows_is_refused() {
-        assert!(serde_json::from_str::<NewKeyRequest>(r#"{"name":"n","userId":"1","networks":["::1"]}"#).is_err());
-    }
-
-    #[test]
-    fn a_password_crosses_the_socket_and_no_debug_output() {
-        let request: NewAccountRequest = serde_json::from_str(r#"{"name":"n","password":"hunter2"}"#).expect("valid");
-        assert!(!format!("{request:?}").contains("hunter2"));
-        assert!(serde_json::to_string(&request).expect("JSON").contains("hunter2"));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, UserView};
 use crate::admin::error::AdminError;
-use crate::admin::{Actor, Admin, names};
+use crate::admin::{Actor, Admin, limits, names};
 use crate::clock::Timestamp;
 use crate::keys::record::{KeyRecord, KeyStatus};
 use crate::keys::{KeyId, Preset, Scopes};
@@ -94,6 +94,7 @@ impl Admin {
             is_active: request.is_active,
             scopes: rights(request.scopes.as_deref(), request.preset.as_deref())?,
             libraries: request.libraries,
+            limits: request.limits.map(|patch| patch.map(limits::of_patch).transpose()).transpose()?,
         };
         let id = key_id(id)?;
         self.check_power_after(peer, id, &patch)?;
@@ -128,6 +129,7 @@ impl Admin {
             is_active: request.is_active.unwrap_or(true),
             scopes: rights(request.scopes.as_deref(), request.preset.as_deref())?.unwrap_or(Scopes::FULL),
             libraries: request.libraries,
+            limits: limits::of_new(request.limits)?,
             name: request.name,
             created_by: peer.created_by(),
         })
@@ -269,6 +271,7 @@ fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, last: Option<&
         scopes: record.scopes.names(),
         preset: Preset::of(record.scopes).map(|preset| preset.name().to_owned()),
         libraries: record.libraries.clone(),
+        limits: limits::view(&record.limits),
         permissions: None,
         created_at: iso(record.created_at),
         updated_at: iso(record.updated_at),

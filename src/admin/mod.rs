@@ -21,6 +21,7 @@ mod extract;
 mod guard;
 mod keys;
 mod libraries;
+pub mod limits;
 mod lines;
 pub mod listener;
 mod names;

@@ -91,6 +91,7 @@ mod tests {
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: crate::limits::Limits::default(),
             created_at: Timestamp::from_millis(0),
             created_by: String::new(),
             updated_at: Timestamp::from_millis(0),

@@ -38,6 +38,7 @@ pub fn of_new_key(record: &KeyRecord) -> Act {
         Field::new("active", record.is_active),
         Field::new("scopes", record.scopes),
         Field::new("libraries", libraries(record)),
+        Field::new("limits", limits(record)),
     ])
 }
 
@@ -50,6 +51,7 @@ pub fn of_key(verb: Verb, before: &KeyRecord, after: &KeyRecord) -> Act {
         Field::changed("active", before.is_active, after.is_active),
         Field::changed("scopes", before.scopes, after.scopes),
         Field::changed("libraries", libraries(before), libraries(after)),
+        Field::changed("limits", limits(before), limits(after)),
         Field::changed("old secret until", old_secret_until(before), old_secret_until(after)),
     ];
     Act::new(verb, after.into()).with(fields.into_iter().flatten())
@@ -57,6 +59,10 @@ pub fn of_key(verb: Verb, before: &KeyRecord, after: &KeyRecord) -> Act {
 
 fn libraries(record: &KeyRecord) -> Value {
     record.libraries.as_ref().map_or_else(|| Value::from("all"), |libraries| Value::text(&libraries.join(" ")))
+}
+
+fn limits(record: &KeyRecord) -> Value {
+    Value::text(&record.limits.to_string())
 }
 
 fn old_secret_until(record: &KeyRecord) -> Value {

@@ -132,6 +132,7 @@ fn describe(config: &Config, standins: &[StandIn], app: &App) -> Result<Descript
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: crate::limits::Limits::default(),
             created_by: "demo".to_owned(),
         };
         let key = registry.create_key(new).map_err(failed)?.key;

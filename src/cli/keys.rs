@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, RotateRequest};
 use crate::cli::client::{Backend, encoded};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::limits::{self, LimitArgs};
 use crate::cli::output::{Format, Output};
 use crate::cli::time::{Expiry, ago, day, parse_expiry, parse_span};
 use crate::cli::{Global, ask, bulk, explain, transfer, usage};
@@ -28,7 +29,7 @@ pub enum KeysCommand {
         /// Id, name, or the last four of the id
         key: String,
     },
-    /// Change name, account, expiry, rights or libraries
+    /// Change name, account, expiry, rights, libraries or limits
     Edit(EditArgs),
     /// Say what the gateway would do with a key, read from standard input: to any request, or to one
     Test(explain::TestArgs),
@@ -135,6 +136,8 @@ pub struct CreateArgs {
     /// Confine it to a library where a route names one: its id at the media server, or its name. Repeatable
     #[arg(long = "library", value_name = "LIBRARY")]
     pub libraries: Vec<String>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Make so many keys NAME-1, NAME-2, … at once
     #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BULK)))]
     pub count: Option<u32>,
@@ -145,7 +148,7 @@ pub struct CreateArgs {
 
 /// `keygate keys edit`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "preset", "scopes", "libraries", "all_libraries"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "preset", "scopes", "libraries", "all_libraries", "networks", "no_limits"]))]
 pub struct EditArgs {
     /// Id, name, or the last four of the id
     pub key: String,
@@ -170,6 +173,11 @@ pub struct EditArgs {
     /// Confine it to no libraries any more
     #[arg(long, conflicts_with = "libraries")]
     pub all_libraries: bool,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Lift all limits
+    #[arg(long, conflicts_with = "LimitArgs")]
+    pub no_limits: bool,
 }
 
 /// `keygate keys …`.
@@ -190,7 +198,7 @@ pub(crate) async fn run(command: &KeysCommand, global: &Global, output: &mut Out
 }
 
 async fn create(args: &CreateArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let request = NewKeyRequest {
+    let mut request = NewKeyRequest {
         name: args.name.clone(),
         user_id: args.account.clone(),
         expires_at: expiry(&args.expires)?.to_wire(),
@@ -201,6 +209,7 @@ async fn create(args: &CreateArgs, global: &Global, output: &mut Output) -> Resu
         libraries: some(&args.libraries),
         ..NewKeyRequest::default()
     };
+    args.limits.limit(&mut request)?;
     if let Some(file) = &args.out {
         return bulk::create(&request, file, global, output).await;
     }
@@ -230,9 +239,10 @@ fn row(key: &KeyView) -> Vec<String> {
     vec![key.id.clone(), key.name.clone(), key.account.clone(), expires(key), key.status.clone(), rights(key)]
 }
 
-/// The preset, or the scopes one by one; one word in any case, so that a line has as many words as columns.
+/// The preset, or the scopes one by one, and whether there are limits; one word in any case, so that a line has as many words as columns.
 fn rights(key: &KeyView) -> String {
-    key.preset.clone().unwrap_or_else(|| key.scopes.join(","))
+    let scopes = key.preset.clone().unwrap_or_else(|| key.scopes.join(","));
+    if key.limits.is_some() { scopes + "+limits" } else { scopes }
 }
 
 fn names(scopes: &[Scope]) -> Option<Vec<String>> {
@@ -250,11 +260,12 @@ fn expires(key: &KeyView) -> String {
 
 async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let backend = Backend::open(global, output).await?;
-    let key = find(&backend, key, true).await?;
+    let mut key = find(&backend, key, true).await?;
     if output.format() == Format::Json {
         return output.json(&OneKey { api_key: key });
     }
     let used = usage::rows(&usage::of(&backend, &key).await?);
+    let limits = limits::lines(&mut key);
     let (scopes, libraries) = (key.scopes.join(", "), key.libraries.as_ref().map(|libraries| libraries.join(", ")));
     let lines = [
         ("id", Some(key.id)),
@@ -270,12 +281,13 @@ async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Fai
         ("old secret until", key.previous_secret_until),
         ("revoked", key.revoked_at),
     ];
-    let rows: Vec<Vec<String>> = lines.into_iter().chain(used).filter_map(|(what, value)| Some(vec![what.to_owned(), value?])).collect();
+    let rows = lines.into_iter().chain(limits).chain(used);
+    let rows: Vec<Vec<String>> = rows.filter_map(|(what, value)| Some(vec![what.to_owned(), value?])).collect();
     output.rows(&["WHAT", "VALUE"], &rows)
 }
 
 async fn edit(args: &EditArgs, global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let request = PatchKeyRequest {
+    let mut request = PatchKeyRequest {
         name: args.name.clone(),
         user_id: args.account.clone(),
         expires_at: args.expires.as_deref().map(expiry).transpose()?.map(Expiry::to_wire),
@@ -284,6 +296,7 @@ async fn edit(args: &EditArgs, global: &Global, output: &mut Output) -> Result<(
         libraries: some(&args.libraries).map(Some).or_else(|| args.all_libraries.then_some(None)),
         ..PatchKeyRequest::default()
     };
+    args.limits.change(args.no_limits, &mut request)?;
     patch(&args.key, "changed", &request, global, output).await
 }
 

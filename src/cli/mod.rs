@@ -18,6 +18,7 @@ mod gateway;
 mod housekeeping;
 mod init;
 mod keys;
+mod limits;
 mod manual;
 mod online;
 pub mod open;

@@ -14,6 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
 use crate::cli::{Global, bulk};
 use crate::clock::{Clock, SystemClock};
+use crate::limits::LimitsText;
 use crate::secret::Secret;
 
 /// What is written, and what is read.
@@ -41,6 +42,8 @@ struct Exported {
     scopes: Vec<String>,
     #[serde(default)]
     libraries: Option<Vec<String>>,
+    #[serde(default)]
+    limits: Option<LimitsText>,
 }
 
 const fn yes() -> bool {
@@ -49,8 +52,8 @@ const fn yes() -> bool {
 
 impl From<KeyView> for Exported {
     fn from(key: KeyView) -> Self {
-        let KeyView { id, name, account, expires_at, is_active, scopes, libraries, .. } = key;
-        Self { id: Some(id), name, account, expires_at, is_active, scopes, libraries }
+        let KeyView { id, name, account, expires_at, is_active, scopes, libraries, limits, .. } = key;
+        Self { id: Some(id), name, account, expires_at, is_active, scopes, libraries, limits }
     }
 }
 
@@ -119,6 +122,7 @@ async fn create(backend: &Backend, key: &Exported) -> Result<OneKey, Failure> {
         is_active: Some(key.is_active),
         scopes: Some(key.scopes.clone()).filter(|scopes| !scopes.is_empty()),
         libraries: key.libraries.clone(),
+        limits: key.limits.clone(),
         ..NewKeyRequest::default()
     };
     backend.call(Method::POST, "/api/api-keys", &request).await

@@ -229,7 +229,7 @@ impl Visit<'_> {
             Presented::Foreign(carrier) => return without_key(class, site, Refusal::ForeignCredential(carrier)),
         };
         let carrier = proof.carrier();
-        let refusal = |denied| carrier.map_or(Refusal::NoKey, |carrier| Refusal::Denied(denied, carrier));
+        let refusal = |denied| Refusal::denied(denied, carrier);
         if let Some(trail) = notes {
             trail.carrier = Some(proof.as_str());
             trail.key = Some(verified.clone());
@@ -265,7 +265,8 @@ impl Visit<'_> {
         let gateway = self.worker.gateway();
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, needs, subject: Some(subject), now: gateway.clock.now() };
-        let permit = policy::admit(verified, proof, account, wanted, &self.worker.lifelines)?;
+        let client = policy::Client { address: self.client.ip, lifelines: &self.worker.lifelines };
+        let permit = policy::admit(verified, proof, account, wanted, client)?;
         self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)
     }

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// A known key that may not pass.
     #[error("{0}")]
     Denied(Denied, Carrier),
+    /// A known key that may not be used where the client is.
+    #[error("{}", Denied::OtherNetwork)]
+    OtherNetwork,
     /// The key died while its request waited for the upstream.
     #[error("{0} while the request ran")]
     KeyDied(Cause),
@@ -148,7 +151,19 @@ macro_rules! public {
 
 const INVALID_KEY: Public = public!(UNAUTHORIZED, "invalid_api_key", "A valid API key is required.");
 
+const OTHER_NETWORK: Public = public!(FORBIDDEN, "other_network", "This API key may not be used from this address.");
+
 impl Refusal {
+    /// A known key that may not pass. Where its secret was in no carrier (an id that was handed out to it stands for it), most of this is as
+    /// if there were no key.
+    pub(super) fn denied(denied: Denied, carrier: Option<Carrier>) -> Self {
+        match (denied, carrier) {
+            (Denied::OtherNetwork, _) => Self::OtherNetwork,
+            (denied, Some(carrier)) => Self::Denied(denied, carrier),
+            (_, None) => Self::NoKey,
+        }
+    }
+
     /// What the client may read of it.
     pub const fn public(&self) -> Public {
         match self {
@@ -172,6 +187,7 @@ impl Refusal {
                 public!(FORBIDDEN, "other_library", "This API key is confined to some libraries, and this is not about one of them.")
             }
             Self::KeyDied(Cause::Closed) => public!(SERVICE_UNAVAILABLE, "closed", "This request was closed by the operator."),
+            Self::OtherNetwork | Self::KeyDied(Cause::Elsewhere) | Self::Denied(Denied::OtherNetwork, _) => OTHER_NETWORK,
             Self::NoKey
             | Self::ForeignCredential(_)
             | Self::Malformed(..)
@@ -253,6 +269,7 @@ impl Refusal {
             Self::Denied(Denied::Disabled, _) => "disabled-key",
             Self::Denied(Denied::Expired, _) => "expired-key",
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
+            Self::OtherNetwork | Self::Denied(Denied::OtherNetwork, _) => "other-network",
             Self::KeyDied(cause) => cause.as_str(),
             Self::UnknownNative(_) => "unknown-native-credential",
             Self::Restricted => "restricted-route",

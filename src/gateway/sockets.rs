@@ -25,7 +25,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Site;
 use crate::keys::index::Verified;
 use crate::keys::{ApiKey, Scope, Scopes};
-use crate::policy::{self, Admission, Permit, Proof};
+use crate::policy::{self, Admission, Denied, Permit, Proof};
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::client::Upstream;
@@ -141,16 +141,14 @@ pub(super) struct Porter {
 }
 
 impl Porter {
-    fn admit(&self, verified: Option<Verified>, proof: Proof) -> Option<Permit> {
-        let (gateway, verified) = (self.worker.gateway(), verified?);
+    /// `Err(None)`: there is no such key.
+    fn admit(&self, verified: Option<Verified>, proof: Proof) -> Result<Permit, Option<Denied>> {
+        let (gateway, verified) = (self.worker.gateway(), verified.ok_or(None)?);
         let account = gateway.sessions.account(verified.account());
-        let wanted = policy::Wanted {
-            upstream: &self.site.upstream.name,
-            needs: Scopes::of(Scope::Events),
-            subject: None,
-            now: gateway.clock.now(),
-        };
-        policy::admit(verified, proof, account, wanted, &self.worker.lifelines).ok()
+        let (upstream, now) = (&self.site.upstream.name, gateway.clock.now());
+        let wanted = policy::Wanted { upstream, needs: Scopes::of(Scope::Events), subject: None, now };
+        let client = policy::Client { address: self.client, lifelines: &self.worker.lifelines };
+        policy::admit(verified, proof, account, wanted, client).map_err(Some)
     }
 
     async fn verdict(&self, seat: &Seat, credential: Option<Secret<String>>) -> Verdict {
@@ -162,7 +160,12 @@ impl Porter {
         let gateway = self.worker.gateway();
         let Ok(key) = ApiKey::parse(text) else { return self.refused(seat) };
         let verified = gateway.index.find(&gateway.hasher.digest(&key));
-        let Some(permit) = self.admit(verified, Proof::Key(key, Carrier::AuthPacket)) else { return self.refused(seat) };
+        let permit = match self.admit(verified, Proof::Key(key, Carrier::AuthPacket)) {
+            Ok(permit) => permit,
+            // A good key, and no guess; the client is told of it as of a bad one all the same, since a socket has no words for it.
+            Err(Some(Denied::OtherNetwork)) => return Self::unless_too_often(seat, false),
+            Err(_) => return self.refused(seat),
+        };
         if !seat.take(permit.key()) {
             return Verdict::Closed(Closing::OTHER_IDENTITY);
         }
@@ -177,7 +180,10 @@ impl Porter {
 
     /// A guess counts against the client's address, as any other guess at a key does.
     fn refused(&self, seat: &Seat) -> Verdict {
-        let is_throttled = self.worker.gateway().guesses().count(self.client).is_err();
+        Self::unless_too_often(seat, self.worker.gateway().guesses().count(self.client).is_err())
+    }
+
+    fn unless_too_often(seat: &Seat, is_throttled: bool) -> Verdict {
         match seat.standing() {
             Standing::Waiting(_) if !seat.fail() && !is_throttled => Verdict::Refused,
             Standing::Waiting(_) => Verdict::Closed(Closing::GUESSES),
@@ -205,7 +211,7 @@ impl Doorman for Porter {
 
     fn seated(&self, seat: &Seat) -> Option<Permit> {
         match seat.standing() {
-            Standing::Key(_, digest) => self.admit(self.worker.gateway().index.find(&digest), Proof::Socket),
+            Standing::Key(_, digest) => self.admit(self.worker.gateway().index.find(&digest), Proof::Socket).ok(),
             Standing::Waiting(_) | Standing::Native | Standing::Closed => None,
         }
     }

@@ -32,6 +32,7 @@ fn key(number: u8) -> KeyRecord {
         is_active: true,
         scopes: Scopes::FULL,
         libraries: None,
+        limits: crate::limits::Limits::default(),
         created_at: Timestamp::from_millis(0),
         created_by: "cli".to_owned(),
         updated_at: Timestamp::from_millis(0),

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::shard::{Shard, ShardBuilder};
 use crate::keys::{KeyDigest, KeyId, Scopes};
+use crate::limits::live::{Live, Lives};
 use crate::upstream::AccountId;
 
 const SHARDS: usize = 256;
@@ -18,7 +19,7 @@ const SHARDS: usize = 256;
 pub struct KeyIndex {
     shards: Box<[ArcSwap<Shard>]>,
     /// Held by whoever replaces shards; readers never see it.
-    writer: Mutex<()>,
+    writer: Mutex<Lives>,
     /// Whom to tell after a secret was taken out or changed.
     listeners: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
@@ -59,6 +60,10 @@ impl Verified {
     pub fn libraries(&self) -> Option<impl Iterator<Item = &str> + Clone> {
         self.shard.libraries(self.position)
     }
+    /// What it may do no more than, as it is now: also after the index changed. `None`: it has no limits.
+    pub fn limits(&self) -> Option<&Arc<Live>> {
+        self.shard.limits(self.position)
+    }
     /// Its name.
     pub fn name(&self) -> &str {
         self.shard.name(self.position)
@@ -86,7 +91,7 @@ impl Default for KeyIndex {
 impl KeyIndex {
     /// An empty one.
     pub fn new() -> Self {
-        Self::from_builders((0..SHARDS).map(|_| ShardBuilder::default()).collect())
+        Self::from_builders((0..SHARDS).map(|_| ShardBuilder::default()).collect(), Lives::default())
     }
 
     /// Takes over all entries that `load` gives, one at a time, so that nothing exists twice meanwhile. `load` is handed a function
@@ -95,18 +100,18 @@ impl KeyIndex {
     /// # Errors
     /// Those of `load`.
     pub fn load<E>(load: impl FnOnce(&mut dyn FnMut(usize), &mut dyn FnMut(IndexEntry)) -> Result<usize, E>) -> Result<Self, E> {
-        let expected = Cell::new(0);
+        let (expected, mut lives) = (Cell::new(0), Lives::default());
         let mut builders: Vec<Option<ShardBuilder>> = (0..SHARDS).map(|_| None).collect();
         load(&mut |count| expected.set(count / SHARDS), &mut |entry| {
             let builder = &mut builders[shard_of(&entry.digest)];
-            builder.get_or_insert_with(|| ShardBuilder::with_capacity(expected.get())).push(&entry);
+            builder.get_or_insert_with(|| ShardBuilder::with_capacity(expected.get())).push(&entry, &mut lives);
         })?;
-        Ok(Self::from_builders(builders.into_iter().map(Option::unwrap_or_default).collect()))
+        Ok(Self::from_builders(builders.into_iter().map(Option::unwrap_or_default).collect(), lives))
     }
 
-    fn from_builders(builders: Vec<ShardBuilder>) -> Self {
+    fn from_builders(builders: Vec<ShardBuilder>, lives: Lives) -> Self {
         let shards = builders.into_iter().map(|builder| ArcSwap::from_pointee(builder.build())).collect();
-        Self { shards, writer: Mutex::new(()), listeners: Mutex::default() }
+        Self { shards, writer: Mutex::new(lives), listeners: Mutex::default() }
     }
 
     /// How many secrets are known.
@@ -167,11 +172,14 @@ impl KeyIndex {
         }
         let takes_away = changes.iter().any(|(removed, _)| !removed.is_empty());
         {
-            let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lives = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             for (slot, (removed, added)) in self.shards.iter().zip(changes) {
                 if !removed.is_empty() || !added.is_empty() {
-                    slot.store(Arc::new(slot.load().changed(&removed, &added)));
+                    slot.store(Arc::new(slot.load().changed(&removed, &added, &mut lives)));
                 }
+            }
+            if takes_away {
+                lives.tidy();
             }
         }
         if takes_away {
@@ -188,6 +196,7 @@ fn shard_of(digest: &KeyDigest) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     fn digest(shard: u8, number: u8) -> KeyDigest {
         let mut bytes = [number; 32];
@@ -204,6 +213,7 @@ mod tests {
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: Limits::default(),
             name: name.to_owned(),
         }
     }
@@ -219,6 +229,7 @@ mod tests {
             is_active,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: Limits::default(),
             created_at: Timestamp::from_millis(0),
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),

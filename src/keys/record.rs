@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::keys::{KeyDigest, KeyId, Scopes};
+use crate::limits::Limits;
 use crate::upstream::AccountId;
 
 /// Everything about a key but its text, which nobody can show again.
@@ -28,6 +29,9 @@ pub struct KeyRecord {
     /// The upstream's ids of the libraries that it is confined to where a route names one; `None`: not confined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub libraries: Option<Vec<String>>,
+    /// What it may do no more than.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// When and by whom it was made.
     pub created_at: Timestamp,
     /// "cli", "cli uid 1000", …
@@ -64,6 +68,8 @@ pub struct IndexEntry {
     pub scopes: Scopes,
     /// The libraries that it is confined to, as in [`KeyRecord`].
     pub libraries: Option<Vec<String>>,
+    /// What the key may do no more than.
+    pub limits: Limits,
     /// The key's name, for the access log.
     pub name: String,
 }
@@ -83,6 +89,7 @@ impl KeyRecord {
             is_active: self.is_active,
             scopes: self.scopes,
             libraries: self.libraries.clone(),
+            limits: self.limits.clone(),
             name: self.name.clone(),
         };
         let mut entries = vec![entry(&self.digest, expires_at)];

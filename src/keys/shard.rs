@@ -1,18 +1,23 @@
 //! One 256th of the index: entries of one size, their names in one text, and a table of positions. Never changed once built.
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
 use crate::keys::record::IndexEntry;
 use crate::keys::{KeyDigest, KeyId, Scopes};
+use crate::limits::live::{Live, Lives};
 use crate::upstream::AccountId;
 
-/// The id takes the lower 50 bits of a word; the active flag, the name's length (8 bits) and whether libraries follow the name take the rest.
+/// The id takes the lower 50 bits of a word; the active flag, the name's length (8 bits), whether libraries follow the name and whether
+/// the key is limited take the rest.
 const ACTIVE: u64 = 1 << 50;
 const NAME_LEN_SHIFT: u32 = 51;
 const NAME_LEN_MAX: usize = 0xff;
 const HAS_LIBRARIES: u64 = 1 << (NAME_LEN_SHIFT + 8);
+const HAS_LIMITS: u64 = 1 << (NAME_LEN_SHIFT + 9);
 /// Milliseconds take the lower 48 bits of the other word, until the year 10889, and the scopes the rest. All ones: never.
 const TIME_BITS: u32 = 48;
 const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
@@ -69,6 +74,8 @@ impl Entry {
 pub(crate) struct Shard {
     entries: Box<[Entry]>,
     names: Box<str>,
+    /// Limits by position, in order. Few keys have some.
+    limits: Box<[(u32, Arc<Live>)]>,
     /// Positions in `entries`. The digest is its own hash: nobody outside can steer a keyed one.
     table: HashTable<u32>,
 }
@@ -119,18 +126,27 @@ impl Shard {
         Some(text.split_once(END).map_or("", |(libraries, _)| libraries))
     }
 
+    /// The limits of the key at such a position, if it has some.
+    pub(crate) fn limits(&self, position: u32) -> Option<&Arc<Live>> {
+        if self.entry(position).id_and_flags & HAS_LIMITS == 0 {
+            return None;
+        }
+        let place = self.limits.binary_search_by_key(&position, |(position, _)| *position).ok()?;
+        self.limits.get(place).map(|(_, live)| live)
+    }
+
     /// A copy without some secrets and with others; an added one takes the place of an equal digest.
-    pub(crate) fn changed(&self, removed: &[KeyDigest], added: &[IndexEntry]) -> Self {
+    pub(crate) fn changed(&self, removed: &[KeyDigest], added: &[IndexEntry], lives: &mut Lives) -> Self {
         let mut out: Vec<u32> =
             removed.iter().chain(added.iter().map(|entry| &entry.digest)).filter_map(|digest| self.find(digest)).collect();
         out.sort_unstable();
         let mut builder = ShardBuilder::with_capacity(self.entries.len() + added.len());
         for (position, entry) in (0_u32..).zip(&self.entries) {
             if out.binary_search(&position).is_err() {
-                builder.push_parts(*entry, self.name_of(entry), self.libraries_of(entry));
+                builder.push_parts(*entry, self.name_of(entry), self.libraries_of(entry), self.limits(position).cloned());
             }
         }
-        added.iter().for_each(|entry| builder.push(entry));
+        added.iter().for_each(|entry| builder.push(entry, lives));
         builder.build()
     }
 }
@@ -140,6 +156,7 @@ impl Shard {
 pub(crate) struct ShardBuilder {
     entries: Vec<Entry>,
     names: String,
+    limits: Vec<(u32, Arc<Live>)>,
 }
 
 impl ShardBuilder {
@@ -147,10 +164,10 @@ impl ShardBuilder {
     pub(crate) fn with_capacity(entries: usize) -> Self {
         // Shards differ: four standard deviations keep nearly all of them from growing.
         let slack = 4 * entries.isqrt() + 1;
-        Self { entries: Vec::with_capacity(entries + slack), names: String::new() }
+        Self { entries: Vec::with_capacity(entries + slack), names: String::new(), limits: Vec::new() }
     }
 
-    pub(crate) fn push(&mut self, entry: &IndexEntry) {
+    pub(crate) fn push(&mut self, entry: &IndexEntry, lives: &mut Lives) {
         let bare = Entry {
             digest: *entry.digest.as_bytes(),
             expiry_and_scopes: packed(entry.expires_at) | u64::from(entry.scopes.bits()) << TIME_BITS,
@@ -159,12 +176,12 @@ impl ShardBuilder {
             name_start: 0,
         };
         let libraries = entry.libraries.as_ref().map(|libraries| libraries.iter().fold(String::new(), |text, id| text + id + SEPARATOR));
-        self.push_parts(bare, &entry.name, libraries.as_deref());
+        self.push_parts(bare, &entry.name, libraries.as_deref(), lives.of(entry.id, &entry.limits));
     }
 
-    fn push_parts(&mut self, mut entry: Entry, name: &str, libraries: Option<&str>) {
+    fn push_parts(&mut self, mut entry: Entry, name: &str, libraries: Option<&str>, limits: Option<Arc<Live>>) {
         let name = shortened(name);
-        entry.id_and_flags &= !((NAME_LEN_MAX as u64) << NAME_LEN_SHIFT | HAS_LIBRARIES);
+        entry.id_and_flags &= !((NAME_LEN_MAX as u64) << NAME_LEN_SHIFT | HAS_LIBRARIES | HAS_LIMITS);
         entry.id_and_flags |= (name.len() as u64) << NAME_LEN_SHIFT;
         entry.name_start = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push_str(name);
@@ -172,6 +189,10 @@ impl ShardBuilder {
             entry.id_and_flags |= HAS_LIBRARIES;
             self.names.push_str(libraries);
             self.names.push(END);
+        }
+        if let Some(limits) = limits {
+            entry.id_and_flags |= HAS_LIMITS;
+            self.limits.push((u32::try_from(self.entries.len()).unwrap_or(u32::MAX), limits));
         }
         self.entries.push(entry);
     }
@@ -189,7 +210,7 @@ impl ShardBuilder {
                 }
             }
         }
-        Shard { entries, names: self.names.into_boxed_str(), table }
+        Shard { entries, names: self.names.into_boxed_str(), limits: self.limits.into_boxed_slice(), table }
     }
 }
 
@@ -213,6 +234,7 @@ fn hash_of(digest: &[u8; 32]) -> u64 {
 mod tests {
     use super::*;
     use crate::keys::Scope;
+    use crate::limits::Limits;
 
     #[test]
     fn an_entry_takes_56_bytes() {
@@ -230,9 +252,10 @@ mod tests {
             is_active: false,
             scopes: Scopes::NONE,
             libraries: None,
+            limits: Limits::default(),
             name: name.clone(),
         };
-        let shard = Shard::default().changed(&[], &[entry]);
+        let shard = Shard::default().changed(&[], &[entry], &mut Lives::default());
         let position = shard.find(&KeyDigest::from_bytes([3; 32])).expect("known");
         assert_eq!(shard.entry(position).id(), KeyId::from_u64((1 << 50) - 1));
         assert!(!shard.entry(position).is_active());
@@ -250,11 +273,12 @@ mod tests {
             is_active: true,
             scopes,
             libraries: (number == 2).then(|| vec!["lib-1".to_owned(), "ff".to_owned()]),
+            limits: Limits { networks: (number == 100).then(Vec::new) },
             name: "é".repeat(usize::from(number)),
         };
-        let admin = Scopes::of(Scope::Admin);
-        let first = Shard::default().changed(&[], &[entry(1, Scopes::ALL), entry(2, admin), entry(100, admin)]);
-        let shard = first.changed(&[KeyDigest::from_bytes([1; 32])], &[entry(3, Scopes::FULL)]);
+        let (admin, mut lives) = (Scopes::of(Scope::Admin), Lives::default());
+        let first = Shard::default().changed(&[], &[entry(1, Scopes::ALL), entry(2, admin), entry(100, admin)], &mut lives);
+        let shard = first.changed(&[KeyDigest::from_bytes([1; 32])], &[entry(3, Scopes::FULL)], &mut lives);
         for (number, scopes) in [(2, admin), (3, Scopes::FULL), (100, admin)] {
             let position = shard.find(&KeyDigest::from_bytes([number; 32])).expect("known");
             assert_eq!(shard.entry(position).scopes(), scopes, "{number}");
@@ -263,6 +287,7 @@ mod tests {
             assert_eq!(shard.entry(position).expires_at(), Timestamp::NEVER);
             let libraries = shard.libraries(position).map(|ids| ids.map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(libraries, (number == 2).then(|| vec!["lib-1".to_owned(), "ff".to_owned()]));
+            assert_eq!(shard.limits(position).is_some(), number == 100);
         }
     }
 
@@ -276,10 +301,11 @@ mod tests {
             is_active: true,
             scopes: Scopes::ALL,
             libraries,
+            limits: Limits::default(),
             name: String::new(),
         };
         for (given, kept) in [(0, 0), (-5, 0), (1, 1), (253_402_300_799_999, 253_402_300_799_999), (i64::MAX - 1, (1 << 48) - 2)] {
-            let shard = Shard::default().changed(&[], &[entry(Timestamp::from_millis(given), Some(Vec::new()))]);
+            let shard = Shard::default().changed(&[], &[entry(Timestamp::from_millis(given), Some(Vec::new()))], &mut Lives::default());
             assert_eq!(shard.entry(0).expires_at(), Timestamp::from_millis(kept));
             assert_eq!(shard.entry(0).scopes(), Scopes::ALL);
             assert_eq!(shard.libraries(0).map(Iterator::count), Some(0), "confined to nothing is not the same as not confined");

@@ -1,5 +1,6 @@
 //! What a known key may do, and the values that prove that a request was admitted.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -122,6 +123,9 @@ pub enum Denied {
     /// Its account is not of this upstream, or is gone: for this upstream the key is an unknown one.
     #[error("the key belongs to another upstream")]
     OtherUpstream,
+    /// It may not be used from the client's address.
+    #[error("the key may not be used from this address")]
+    OtherNetwork,
     /// It is confined to libraries, and the request is not about one of them.
     #[error("the key is confined to other libraries")]
     OtherLibrary,
@@ -148,12 +152,22 @@ pub struct Wanted<'a> {
     pub now: Timestamp,
 }
 
+/// Who asks, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The client's address, as far as it is believed.
+    pub address: IpAddr,
+    /// What runs on the core that serves it.
+    pub lifelines: &'a Rc<Lifelines>,
+}
+
 /// The rights of a key in a few words: `preset dashboard`, or `scopes browse, stream`.
 pub fn described(has: Scopes) -> String {
     Preset::of(has).map_or_else(|| format!("scopes {}", has.listed()), |preset| format!("preset {preset}"))
 }
 
-/// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of `lifelines` until it ends.
+/// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of the client's core until it
+/// ends.
 ///
 /// # Errors
 /// [`Denied`].
@@ -162,10 +176,13 @@ pub fn admit(
     proof: Proof,
     account: Option<Arc<AccountRecord>>,
     wanted: Wanted<'_>,
-    lifelines: &Rc<Lifelines>,
+    client: Client<'_>,
 ) -> Result<Permit, Denied> {
     let account = judge(&verified, account, wanted)?;
-    let lifeline = lifelines.begin(&verified);
+    if verified.limits().is_some_and(|limits| !limits.may_come_from(client.address)) {
+        return Err(Denied::OtherNetwork);
+    }
+    let lifeline = client.lifelines.begin(&verified, client.address);
     Ok(Permit { verified, proof, account, lifeline })
 }
 

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::keys::index::Verified;
 use crate::keys::record::{KeyRecord, PreviousSecret};
 use crate::keys::{ApiKey, KeyId};
+use crate::limits::Limits;
 use crate::registry::{
     Acts, Created, KeyPatch, MAX_BULK, MOST_LINES, NewKey, Registry, RegistryError, Unsettled, check_libraries, check_text, revoked,
 };
@@ -97,6 +98,7 @@ impl Registry {
             is_active: new.is_active,
             scopes: new.scopes,
             libraries: new.libraries.clone(),
+            limits: new.limits.clone(),
             created_at: now,
             created_by: new.created_by.clone(),
             updated_at: now,
@@ -162,7 +164,7 @@ impl Registry {
     }
 
     /// Changes a key. The part that takes rights away (switching off, an earlier expiry, fewer scopes, fewer
-    /// libraries) holds at once, even if writing fails.
+    /// libraries, tighter limits) holds at once, even if writing fails.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -277,6 +279,11 @@ fn patched(before: &KeyRecord, patch: KeyPatch, now: Timestamp) -> KeyRecord {
         is_active: patch.is_active.unwrap_or(before.is_active),
         scopes: patch.scopes.unwrap_or(before.scopes),
         libraries: patch.libraries.unwrap_or_else(|| before.libraries.clone()),
+        limits: match patch.limits {
+            None => before.limits.clone(),
+            Some(None) => Limits::default(),
+            Some(Some(patch)) => before.limits.patched(patch),
+        },
         updated_at: now,
         ..before.clone()
     }
@@ -292,6 +299,7 @@ fn restricted(before: &KeyRecord, after: &KeyRecord) -> KeyRecord {
         is_active: before.is_active && after.is_active,
         expires_at: earlier,
         scopes: before.scopes.and(after.scopes),
+        limits: before.limits.and(&after.limits),
         libraries: in_both(before.libraries.as_deref(), after.libraries.as_deref()),
         ..before.clone()
     }

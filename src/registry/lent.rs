@@ -47,6 +47,7 @@ impl Registry {
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: crate::limits::Limits::default(),
             created_by: name.to_owned(),
         };
         let id = self.unused_id()?;

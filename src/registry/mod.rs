@@ -18,6 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::keys::index::KeyIndex;
 use crate::keys::record::KeyRecord;
 use crate::keys::{ApiKey, KeyHasher, KeyId, Scopes};
+use crate::limits::{Limits, LimitsPatch};
 use crate::store::records::AccountRecord;
 use crate::store::{Change, Store, StoreError};
 use crate::upstream::AccountId;
@@ -47,6 +48,8 @@ pub struct NewKey {
     pub scopes: Scopes,
     /// The upstream's ids of the libraries that it is confined to; `None`: not confined.
     pub libraries: Option<Vec<String>>,
+    /// What it may do no more than.
+    pub limits: Limits,
     /// Who makes it.
     pub created_by: String,
 }
@@ -66,6 +69,8 @@ pub struct KeyPatch {
     pub scopes: Option<Scopes>,
     /// The libraries that it is confined to from now on; `Some(None)`: none any more.
     pub libraries: Option<Option<Vec<String>>>,
+    /// Changes to its limits; `Some(None)`: it has none any more.
+    pub limits: Option<Option<LimitsPatch>>,
 }
 
 /// What may go with an account that is removed.

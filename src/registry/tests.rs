@@ -79,6 +79,7 @@ impl House {
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: Limits::default(),
             created_by: "cli".to_owned(),
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::{KeyDigest, KeyId, Scopes};
+use crate::limits::Limits;
 use crate::secret::Secret;
 use crate::store::records::{AccountRecord, SessionRecord};
 use crate::store::seal::{Place, SealError, Sealer};
@@ -89,10 +90,12 @@ pub(super) fn decode_key(bytes: &[u8]) -> Result<KeyRecord, RecordError> {
 }
 
 /// Bytes before the name in an index entry: id, account, expiry, flags, scopes; integers little-endian. Between them and the name stand the
-/// libraries of a key that is confined to some: their length in four bytes, and each with a line feed after it.
+/// libraries of a key that is confined to some: their length in four bytes, and each with a line feed after it; then the limits of a key
+/// that has some: their length in four bytes, and JSON.
 const ENTRY_HEAD: usize = 8 + 4 + 8 + 1 + 2;
 const ACTIVE: u8 = 1 << 0;
 const CONFINED: u8 = 1 << 1;
+const LIMITED: u8 = 1 << 2;
 
 /// The value of the index table; its key is the digest.
 pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
@@ -100,15 +103,24 @@ pub(super) fn encode_entry(entry: &IndexEntry) -> Vec<u8> {
     bytes.extend_from_slice(&entry.id.as_u64().to_le_bytes());
     bytes.extend_from_slice(&entry.account.0.to_le_bytes());
     bytes.extend_from_slice(&entry.expires_at.as_millis().to_le_bytes());
-    bytes.push(if entry.is_active { ACTIVE } else { 0 } | if entry.libraries.is_some() { CONFINED } else { 0 });
+    let limits = (!entry.limits.is_none()).then(|| serde_json::to_string(&entry.limits).unwrap_or_default());
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    bytes.push(flag(entry.is_active, ACTIVE) | flag(entry.libraries.is_some(), CONFINED) | flag(limits.is_some(), LIMITED));
     bytes.extend_from_slice(&entry.scopes.bits().to_le_bytes());
     if let Some(libraries) = &entry.libraries {
         let text = libraries.iter().fold(String::new(), |text, id| text + id + "\n");
-        bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(text.as_bytes());
+        put_text(&mut bytes, &text);
+    }
+    if let Some(limits) = limits {
+        put_text(&mut bytes, &limits);
     }
     bytes.extend_from_slice(entry.name.as_bytes());
     bytes
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
 }
 
 /// Reads what [`encode_entry`] wrote.
@@ -118,10 +130,11 @@ pub(super) fn decode_entry(digest: [u8; 32], bytes: &[u8]) -> Result<IndexEntry,
     let (expires_at, rest) = rest.split_first_chunk::<8>().ok_or(RecordError::Entry)?;
     let (&flags, rest) = rest.split_first().ok_or(RecordError::Entry)?;
     let (scopes, rest) = rest.split_first_chunk::<2>().ok_or(RecordError::Entry)?;
-    if flags & !(ACTIVE | CONFINED) != 0 {
+    if flags & !(ACTIVE | CONFINED | LIMITED) != 0 {
         return Err(RecordError::Entry);
     }
-    let (libraries, name) = if flags & CONFINED == 0 { (None, rest) } else { decode_libraries(rest)? };
+    let (libraries, rest) = if flags & CONFINED == 0 { (None, rest) } else { decode_libraries(rest)? };
+    let (limits, name) = if flags & LIMITED == 0 { (Limits::default(), rest) } else { decode_limits(rest)? };
     Ok(IndexEntry {
         digest: KeyDigest::from_bytes(digest),
         id: KeyId::from_u64(u64::from_le_bytes(*id)),
@@ -130,17 +143,29 @@ pub(super) fn decode_entry(digest: [u8; 32], bytes: &[u8]) -> Result<IndexEntry,
         is_active: flags & ACTIVE != 0,
         scopes: Scopes::from_bits(u16::from_le_bytes(*scopes)).ok_or(RecordError::Entry)?,
         libraries,
+        limits,
         name: std::str::from_utf8(name).map_err(|_| RecordError::Entry)?.to_owned(),
     })
 }
 
-/// The libraries before a name, and the name.
-fn decode_libraries(bytes: &[u8]) -> Result<(Option<Vec<String>>, &[u8]), RecordError> {
+/// A text with its length before it, and what comes after.
+fn take_text(bytes: &[u8]) -> Result<(&str, &[u8]), RecordError> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or(RecordError::Entry)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| RecordError::Entry)?;
-    let (text, name) = rest.split_at_checked(length).ok_or(RecordError::Entry)?;
-    let text = std::str::from_utf8(text).map_err(|_| RecordError::Entry)?;
-    Ok((Some(text.split_terminator('\n').map(str::to_owned).collect()), name))
+    let (text, rest) = rest.split_at_checked(length).ok_or(RecordError::Entry)?;
+    Ok((std::str::from_utf8(text).map_err(|_| RecordError::Entry)?, rest))
+}
+
+/// The libraries before a name, and what comes after.
+fn decode_libraries(bytes: &[u8]) -> Result<(Option<Vec<String>>, &[u8]), RecordError> {
+    let (text, rest) = take_text(bytes)?;
+    Ok((Some(text.split_terminator('\n').map(str::to_owned).collect()), rest))
+}
+
+/// The limits before a name, and the name.
+fn decode_limits(bytes: &[u8]) -> Result<(Limits, &[u8]), RecordError> {
+    let (text, rest) = take_text(bytes)?;
+    Ok((serde_json::from_str(text)?, rest))
 }
 
 /// An account as it lies in the store.
@@ -392,11 +417,14 @@ mod tests {
             is_active: true,
             scopes: Scopes::of(Scope::Admin),
             libraries: Some(vec!["lib".to_owned(), "f7".to_owned()]),
+            limits: Limits { networks: Some(vec!["10.0.0.0/8".parse().expect("a network")]) },
             name: "Küche".to_owned(),
         };
         for libraries in [Some(Vec::new()), None, entry.libraries.clone()] {
-            let entry = IndexEntry { libraries, ..entry.clone() };
-            assert_eq!(decode_entry([9; 32], &encode_entry(&entry)).expect("decoded"), entry);
+            for limits in [Limits::default(), entry.limits.clone()] {
+                let entry = IndexEntry { libraries: libraries.clone(), limits, ..entry.clone() };
+                assert_eq!(decode_entry([9; 32], &encode_entry(&entry)).expect("decoded"), entry);
+            }
         }
         let mut bytes = encode_entry(&entry);
         bytes[ENTRY_HEAD - 1] = 0x80;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::admin::AdminSide;
 
 /// Runs the program with these words, separated by spaces, and nothing on standard input.
-async fn keygate(socket: &Path, words: &str) -> Output {
+pub(crate) async fn keygate(socket: &Path, words: &str) -> Output {
     keygate_with(socket, words, "").await
 }
 
@@ -29,12 +29,12 @@ async fn keygate_with(socket: &Path, words: &str, input: &str) -> Output {
     ran.await.expect("no panic")
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-fn refused(output: &Output, code: i32) -> String {
+pub(crate) fn refused(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert!(output.stdout.is_empty(), "a refusal prints nothing to standard output");

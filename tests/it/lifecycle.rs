@@ -31,6 +31,7 @@ async fn a_key_is_good_until_the_very_moment_of_its_expiry() {
         is_active: true,
         scopes: Scopes::FULL,
         libraries: None,
+        limits: keygate::limits::Limits::default(),
         created_by: "test".to_owned(),
     };
     let key = rig.keep().registry.create_key(new).expect("a key").key;

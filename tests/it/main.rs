@@ -30,6 +30,7 @@ mod handouts;
 mod http2;
 mod leaks;
 mod lifecycle;
+mod limits;
 mod login;
 mod manual;
 mod minted;

@@ -52,6 +52,7 @@ async fn bad_credentials(rig: &Rig) -> Vec<(&'static str, String)> {
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: keygate::limits::Limits::default(),
             created_by: "test".to_owned(),
         };
         registry.create_key(new).unwrap()

@@ -61,6 +61,7 @@ impl Scene {
             is_active: true,
             scopes: Scopes::FULL,
             libraries: None,
+            limits: keygate::limits::Limits::default(),
             created_by: "test".to_owned(),
         };
         self.rig.keep().registry.create_key(new).expect("a key").key

@@ -72,6 +72,7 @@ fn admin_key(rig: &Rig) -> String {
         is_active: true,
         scopes: Scopes::ALL,
         libraries: None,
+        limits: keygate::limits::Limits::default(),
         created_by: "test".to_owned(),
     };
     rig.keep().registry.create_key(new).expect("a key").key.expose().to_owned()

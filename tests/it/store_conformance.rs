@@ -38,6 +38,7 @@ fn key(number: u64) -> KeyRecord {
         is_active: true,
         scopes: Scopes::ALL,
         libraries: None,
+        limits: keygate::limits::Limits::default(),
         created_at: Timestamp::from_millis(1_000),
         created_by: "cli".to_owned(),
         updated_at: Timestamp::from_millis(1_000),

@@ -117,7 +117,7 @@ impl Visit<'_> {
                 let verified = self.known_key(&key, carrier, notes)?;
                 let subject = Subject { kind: errand.site.upstream.kind, reach: Reach::Thing, path: errand.path, query: None };
                 let permit = self.admit(verified, Proof::Key(key, carrier), errand.site, (Scopes::NONE, subject));
-                let permit = permit.map_err(|denied| Refusal::Denied(denied, carrier))?;
+                let permit = permit.map_err(|denied| Refusal::denied(denied, Some(carrier)))?;
                 if let Some(trail) = notes {
                     trail.carrier = Some(permit.proof().as_str());
                     trail.key = Some(permit.key().clone());

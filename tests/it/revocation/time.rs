@@ -24,6 +24,7 @@ fn mortal(rig: &Rig) -> ApiKey {
         is_active: true,
         scopes: Scopes::FULL,
         libraries: None,
+        limits: keygate::limits::Limits::default(),
         created_by: "test".to_owned(),
     };
     rig.keep().registry.create_key(new).expect("a key").key

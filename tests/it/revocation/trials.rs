@@ -115,6 +115,7 @@ async fn a_thousand_keys_revoked_at_random_moments_are_dead_at_once_and_their_st
         is_active: true,
         scopes: Scopes::FULL,
         libraries: None,
+        limits: keygate::limits::Limits::default(),
         created_by: "test".to_owned(),
     };
     let mut keys: Vec<ApiKey> =

@@ -192,6 +192,7 @@ pub(crate) fn make_key(keep: &Keep, name: &str, account: &AccountRecord) -> ApiK
         is_active: true,
         scopes: Scopes::FULL,
         libraries: None,
+        limits: keygate::limits::Limits::default(),
         created_by: "test".to_owned(),
     };
     keep.registry.create_key(new).expect("a key").key

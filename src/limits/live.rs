@@ -1,0 +1,93 @@
+//! The limits of one key while requests run: shared by all cores, read and counted without a lock.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
+
+use super::{Limits, networks};
+use crate::keys::KeyId;
+
+/// A limited key's limits as they are now. A rotated key and its old secret share one of these, and it outlives every change of the key:
+/// what is used stays used.
+#[derive(Debug)]
+pub struct Live {
+    limits: ArcSwap<Limits>,
+}
+
+impl Live {
+    /// With nothing used.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits: ArcSwap::from_pointee(limits) }
+    }
+
+    /// What is limited now.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    /// Holds for what comes, and for what runs where that makes sense.
+    fn set(&self, limits: &Limits) {
+        if **self.limits.load() != *limits {
+            self.limits.store(Arc::new(limits.clone()));
+        }
+    }
+
+    /// Whether the key may be used from an address.
+    pub fn may_come_from(&self, address: IpAddr) -> bool {
+        self.limits.load().networks.as_ref().is_none_or(|networks| networks::hold(networks, address))
+    }
+}
+
+/// The limited keys of an index. Only who changes the index looks here.
+#[derive(Debug, Default)]
+pub(crate) struct Lives(FxHashMap<KeyId, Arc<Live>>);
+
+impl Lives {
+    /// What requests with this key meet from now on; `None`: no limit.
+    pub(crate) fn of(&mut self, id: KeyId, limits: &Limits) -> Option<Arc<Live>> {
+        if limits.is_none() {
+            // What runs is not limited any more either.
+            if let Some(live) = self.0.remove(&id) {
+                live.set(limits);
+            }
+            return None;
+        }
+        let live = self.0.entry(id).or_insert_with(|| Arc::new(Live::new(limits.clone())));
+        live.set(limits);
+        Some(Arc::clone(live))
+    }
+
+    /// Forgets keys that nobody else knows any more.
+    pub(crate) fn tidy(&mut self) {
+        self.0.retain(|_, live| Arc::strong_count(live) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only_from(network: &str) -> Limits {
+        Limits { networks: Some(vec![networks::parse(network).expect(network)]) }
+    }
+
+    #[test]
+    fn a_key_meets_the_same_counts_whatever_is_changed_and_forgets_them_when_it_is_gone() {
+        let mut lives = Lives::default();
+        let id = KeyId::from_u64(1);
+        let before = lives.of(id, &only_from("10.0.0.0/8")).expect("limited");
+        let after = lives.of(id, &only_from("192.0.2.0/24")).expect("limited");
+        assert!(Arc::ptr_eq(&before, &after));
+        assert!(before.may_come_from([192, 0, 2, 1].into()) && !before.may_come_from([10, 0, 0, 1].into()));
+        lives.tidy();
+        assert_eq!(lives.0.len(), 1);
+        assert!(lives.of(id, &Limits::default()).is_none());
+        assert!(before.may_come_from([10, 0, 0, 1].into()), "what runs meets no limit either");
+        assert!(lives.0.is_empty());
+        drop(lives.of(id, &only_from("10.0.0.0/8")));
+        lives.tidy();
+        assert!(lives.0.is_empty());
+    }
+}

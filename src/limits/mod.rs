@@ -1,0 +1,117 @@
+//! Limits: what a key may do no more than, beside its scopes. All of them are optional, and a key has none unless somebody sets one.
+//!
+//! [`Limits`] is what operators set; it has one written form for the store, the admin interface and the command line
+//! ([`LimitsText`]). [`live::Live`] is what requests meet: the limits as they are now and what of them is used, shared by all cores
+//! and found without a lock, through the key's entry in the index. A key without limits has no such thing.
+
+pub mod live;
+pub mod networks;
+
+use std::fmt;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a key may do no more than; `None` anywhere: not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "LimitsText", into = "LimitsText")]
+pub struct Limits {
+    /// Where its requests may come from; an empty list: from nowhere.
+    pub networks: Option<Vec<IpNet>>,
+}
+
+/// Limits as they are written: in the store, in the admin interface, in the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct LimitsText {
+    /// Where its requests may come from: networks like `192.168.1.0/24` or single addresses; absent or null: from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<Vec<String>>,
+}
+
+/// A limit that cannot be understood or is out of range: a sentence that says what would be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadLimit(pub(crate) String);
+
+/// Changes to limits; `None` leaves one as it is, `Some(None)` lifts it.
+#[derive(Clone, Debug, Default)]
+pub struct LimitsPatch {
+    /// Where its requests may come from.
+    pub networks: Option<Option<Vec<IpNet>>>,
+}
+
+impl Limits {
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// With some changes.
+    #[must_use]
+    pub fn patched(&self, patch: LimitsPatch) -> Self {
+        Self { networks: patch.networks.unwrap_or_else(|| self.networks.clone()) }
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self { networks: networks::in_both(self.networks.as_deref(), other.networks.as_deref()) }
+    }
+}
+
+/// In one line, for the audit log: `only from 10.0.0.0/8`, or `none`.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = LimitsText::from(self.clone());
+        let limits = [("only from", text.networks.map(|networks| networks.join(" ")))];
+        let said: Vec<String> = limits.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value?))).collect();
+        f.write_str(if said.is_empty() { "none" } else { "" })?;
+        f.write_str(&said.join(", "))
+    }
+}
+
+impl TryFrom<LimitsText> for Limits {
+    type Error = BadLimit;
+
+    fn try_from(text: LimitsText) -> Result<Self, BadLimit> {
+        let networks = text.networks.map(|networks| networks.iter().map(|text| networks::parse(text)).collect()).transpose()?;
+        Ok(Self { networks })
+    }
+}
+
+impl From<Limits> for LimitsText {
+    fn from(limits: Limits) -> Self {
+        Self { networks: limits.networks.map(|networks| networks.iter().map(ToString::to_string).collect()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_they_were_written() {
+        let networks = Some(vec!["192.168.1.0/24".to_owned(), "2001:db8::/64".to_owned()]);
+        for text in [LimitsText::default(), LimitsText { networks }, LimitsText { networks: Some(Vec::new()) }] {
+            let limits = Limits::try_from(text.clone()).expect("good");
+            assert_eq!(LimitsText::from(limits.clone()), text);
+            let json = serde_json::to_string(&limits).expect("JSON");
+            assert_eq!(serde_json::from_str::<Limits>(&json).expect("the same"), limits);
+        }
+        assert_eq!(Limits::default().to_string(), "none");
+        assert!(Limits::default().is_none());
+        assert!(serde_json::from_str::<Limits>(r#"{"network":["::1"]}"#).is_err(), "an unknown limit is never left out");
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_lifts_what_it_says() {
+        let networks = || Some(vec![networks::parse("10.0.0.0/8").expect("a network")]);
+        let limited = Limits { networks: networks() };
+        assert_eq!(limited.patched(LimitsPatch::default()), limited);
+        assert!(limited.patched(LimitsPatch { networks: Some(None) }).is_none());
+        assert_eq!(Limits::default().patched(LimitsPatch { networks: Some(networks()) }), limited);
+    }
+}
