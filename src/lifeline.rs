@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(cut_by(|key| key.expires_at = Some(NOW)), (Some(Cause::Expired), false, 1));
         assert_eq!(cut_by(|key| key.account = AccountId(2)), (Some(Cause::Moved), false, 1));
         assert_eq!(cut_by(|key| key.digest = KeyDigest::from_bytes([9; 32])), (Some(Cause::Revoked), false, 1));
-        let only_from = |network: &str| Limits { networks: Some(vec![network.parse().expect("a network")]) };
+        let only_from = |network: &str| Limits { networks: Some(vec![network.parse().expect("a network")]), ..Limits::default() };
         assert_eq!(cut_by(|key| key.limits = only_from("10.0.0.0/8")), (Some(Cause::Elsewhere), false, 1));
         assert_eq!(cut_by(|key| key.limits = only_from("127.0.0.0/8")), (None, false, 0));
         assert_eq!(cut_by(|key| key.name = "bedroom".to_owned()), (None, false, 0));

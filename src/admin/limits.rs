@@ -1,5 +1,7 @@
 //! The limits of keys as the admin interface reads and shows them.
 
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -13,6 +15,9 @@ pub struct PatchLimits {
     /// Where its requests may come from, in place of where they might before; null: from anywhere.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub networks: Option<Option<Vec<String>>>,
+    /// Requests per time; null: as often as they like.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Option<String>>,
 }
 
 /// A field that is there, null or not: told from one that is absent.
@@ -31,7 +36,15 @@ pub(super) fn of_new(text: Option<LimitsText>) -> Result<Limits, AdminError> {
 pub(super) fn of_patch(patch: PatchLimits) -> Result<LimitsPatch, AdminError> {
     some_network(patch.networks.as_ref().and_then(Option::as_deref))?;
     let read = |texts: Vec<String>| texts.iter().map(|text| networks::parse(text)).collect::<Result<Vec<_>, BadLimit>>();
-    Ok(LimitsPatch { networks: patch.networks.map(|networks| networks.map(read).transpose()).transpose().map_err(invalid)? })
+    Ok(LimitsPatch {
+        networks: patch.networks.map(|networks| networks.map(read).transpose()).transpose().map_err(invalid)?,
+        rate: parsed(patch.rate)?,
+    })
+}
+
+/// A limit that is changed, lifted, or left as it is.
+fn parsed<T: FromStr<Err = BadLimit>>(text: Option<Option<String>>) -> Result<Option<Option<T>>, AdminError> {
+    text.map(|text| text.as_deref().map(str::parse).transpose()).transpose().map_err(invalid)
 }
 
 fn invalid(error: BadLimit) -> AdminError {

@@ -1,11 +1,14 @@
 //! The switches of `keygate keys create` and `edit` that limit a key. Each value is looked at here, so that a mistake is told by the name
 //! of its switch.
 
+use std::str::FromStr;
+
 use clap::Args;
 
 use crate::admin::api::{KeyView, NewKeyRequest, PatchKeyRequest};
 use crate::admin::limits::PatchLimits;
 use crate::cli::failure::Failure;
+use crate::limits::rate::Rate;
 use crate::limits::{BadLimit, LimitsText, networks};
 
 /// What a key may do no more than.
@@ -14,12 +17,15 @@ pub struct LimitArgs {
     /// Where it may be used from: a network like 192.168.1.0/24, or an address. Repeatable; "any": from anywhere
     #[arg(long = "network", value_name = "NETWORK", value_delimiter = ',')]
     pub networks: Vec<String>,
+    /// How often it may be used: 60/min, or "10/s burst 40" (s, min, h, d); "none": as often as it likes
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<String>,
 }
 
 impl LimitArgs {
     /// What is said of each limit.
     fn read(&self) -> Result<PatchLimits, Failure> {
-        Ok(PatchLimits { networks: self.networks()? })
+        Ok(PatchLimits { networks: self.networks()?, rate: value::<Rate>("--rate", self.rate.as_ref())? })
     }
 
     fn networks(&self) -> Result<Option<Option<Vec<String>>>, Failure> {
@@ -36,7 +42,7 @@ impl LimitArgs {
     /// Puts them into what asks for a key.
     pub(super) fn limit(&self, request: &mut NewKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let limits = LimitsText { networks: patch.networks.flatten() };
+        let limits = LimitsText { networks: patch.networks.flatten(), rate: patch.rate.flatten() };
         request.limits = (limits != LimitsText::default()).then_some(limits);
         Ok(())
     }
@@ -44,9 +50,18 @@ impl LimitArgs {
     /// Puts them into what changes a key. `none`: all limits are lifted.
     pub(super) fn change(&self, none: bool, request: &mut PatchKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let is_said = patch.networks.is_some();
+        let is_said = patch.networks.is_some() || patch.rate.is_some();
         request.limits = if none { Some(None) } else { is_said.then_some(Some(patch)) };
         Ok(())
+    }
+}
+
+/// A limit as it is written, once it is sure that it is one; `None`: nothing is said of it, `Some(None)`: it is lifted.
+fn value<T: FromStr<Err = BadLimit>>(switch: &str, text: Option<&String>) -> Result<Option<Option<String>>, Failure> {
+    match text {
+        None => Ok(None),
+        Some(text) if text == "none" => Ok(Some(None)),
+        Some(text) => said(switch, text.parse::<T>().map(drop)).map(|()| Some(Some(text.clone()))),
     }
 }
 
@@ -55,7 +70,7 @@ fn said(switch: &str, parsed: Result<(), BadLimit>) -> Result<(), Failure> {
 }
 
 /// The lines of `keygate keys show` about limits.
-pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 1] {
+pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 2] {
     let limits = key.limits.take().unwrap_or_default();
-    [("only from", limits.networks.map(|networks| networks.join(", ")))]
+    [("only from", limits.networks.map(|networks| networks.join(", "))), ("rate", limits.rate)]
 }

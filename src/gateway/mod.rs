@@ -5,6 +5,7 @@ mod exchange;
 pub mod guessing;
 mod handed;
 pub mod inspect;
+mod limits;
 mod login;
 mod native;
 pub mod pipeline;
@@ -254,6 +255,11 @@ impl Worker {
         if let Some(tally) = &self.tally {
             tally.hand_over(self.gateway.clock.now());
         }
+    }
+
+    /// What runs on keys on this core.
+    pub(crate) const fn lifelines(&self) -> &Rc<Lifelines> {
+        &self.lifelines
     }
 
     /// This core's tasks.

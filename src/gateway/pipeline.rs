@@ -33,6 +33,7 @@ use crate::gateway::trail::Trail;
 use crate::keys::index::Verified;
 use crate::keys::{ApiKey, Scope, Scopes};
 use crate::lifeline::Watch;
+use crate::limits::live::Live;
 use crate::policy::{self, Admission, Denied, Permit, Proof};
 use crate::server::connection::Peer;
 use crate::upstream::Kind;
@@ -53,10 +54,11 @@ impl Worker {
         }
         let mut notes = self.notes(settings.access_log, client.ip, &request);
         let ip = client.ip;
-        let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default() };
+        let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default(), limits: RefCell::default() };
         let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
         match answer {
-            Ok(response) => {
+            Ok(mut response) => {
+                visit.tell_limits(&mut response);
                 if let Some(trail) = notes {
                     trail.answered(&response);
                 }
@@ -67,7 +69,8 @@ impl Worker {
                 if let Some(trail) = notes {
                     trail.refused(&refusal);
                 }
-                let answer = respond::refusal(&refusal);
+                let mut answer = respond::refusal(&refusal);
+                visit.tell_limits(&mut answer);
                 if is_head { respond::without_body(answer) } else { answer }
             }
         }
@@ -93,6 +96,8 @@ pub(super) struct Visit<'a> {
     pub(super) client: ClientAddress,
     /// What the request runs on, once it is admitted with a key.
     pub(super) key: RefCell<Option<Watch>>,
+    /// The limits of the key that it was judged by, if that has some.
+    pub(super) limits: RefCell<Option<Arc<Live>>>,
 }
 
 impl Visit<'_> {
@@ -265,7 +270,7 @@ impl Visit<'_> {
         let gateway = self.worker.gateway();
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, needs, subject: Some(subject), now: gateway.clock.now() };
-        let client = policy::Client { address: self.client.ip, lifelines: &self.worker.lifelines };
+        let client = self.counted(verified.limits());
         let permit = policy::admit(verified, proof, account, wanted, client)?;
         self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)

@@ -11,6 +11,7 @@ use crate::forward::websocket::Closing;
 use crate::gateway::inspect::Refused;
 use crate::keys::{MalformedKey, Preset, Scopes};
 use crate::lifeline::Cause;
+use crate::limits::Exceeded;
 use crate::policy::{self, Denied};
 use crate::scrub::Leak;
 use crate::upstream::client::ConnectError;
@@ -52,6 +53,9 @@ pub enum Refusal {
     /// A known key that may not be used where the client is.
     #[error("{}", Denied::OtherNetwork)]
     OtherNetwork,
+    /// A known key one of whose limits is reached.
+    #[error(transparent)]
+    Exceeded(Exceeded),
     /// The key died while its request waited for the upstream.
     #[error("{0} while the request ran")]
     KeyDied(Cause),
@@ -159,6 +163,7 @@ impl Refusal {
     pub(super) fn denied(denied: Denied, carrier: Option<Carrier>) -> Self {
         match (denied, carrier) {
             (Denied::OtherNetwork, _) => Self::OtherNetwork,
+            (Denied::Exceeded(exceeded), _) => Self::Exceeded(exceeded),
             (denied, Some(carrier)) => Self::Denied(denied, carrier),
             (_, None) => Self::NoKey,
         }
@@ -187,6 +192,7 @@ impl Refusal {
                 public!(FORBIDDEN, "other_library", "This API key is confined to some libraries, and this is not about one of them.")
             }
             Self::KeyDied(Cause::Closed) => public!(SERVICE_UNAVAILABLE, "closed", "This request was closed by the operator."),
+            Self::Exceeded(exceeded) | Self::Denied(Denied::Exceeded(exceeded), _) => limited(*exceeded),
             Self::OtherNetwork | Self::KeyDied(Cause::Elsewhere) | Self::Denied(Denied::OtherNetwork, _) => OTHER_NETWORK,
             Self::NoKey
             | Self::ForeignCredential(_)
@@ -226,6 +232,7 @@ impl Refusal {
             Self::TooManyLogins(retry_after_secs)
             | Self::Guessing { retry_after_secs, .. }
             | Self::Session(SessionError::Waiting { retry_after_secs, .. }) => Some(*retry_after_secs),
+            Self::Exceeded(exceeded) => Some(exceeded.retry_after_secs()),
             Self::SessionRenewed => Some(1),
             Self::TooManySockets => Some(10),
             Self::Session(_) | Self::SessionRefused => Some(30),
@@ -270,6 +277,7 @@ impl Refusal {
             Self::Denied(Denied::Expired, _) => "expired-key",
             Self::Denied(Denied::OtherUpstream, _) => "key-of-another-upstream",
             Self::OtherNetwork | Self::Denied(Denied::OtherNetwork, _) => "other-network",
+            Self::Exceeded(exceeded) | Self::Denied(Denied::Exceeded(exceeded), _) => exceeded.as_str(),
             Self::KeyDied(cause) => cause.as_str(),
             Self::UnknownNative(_) => "unknown-native-credential",
             Self::Restricted => "restricted-route",
@@ -366,6 +374,12 @@ const fn session(error: &SessionError) -> Public {
         SessionError::Broken(_) | SessionError::NoAccount | SessionError::NoUpstream(_) => {
             public!(SERVICE_UNAVAILABLE, "upstream_login_failed", "The media server refuses the account of this key.")
         }
+    }
+}
+
+const fn limited(exceeded: Exceeded) -> Public {
+    match exceeded {
+        Exceeded::Rate { .. } => public!(TOO_MANY_REQUESTS, "too_many_requests", "This API key was used too often; try again later."),
     }
 }
 

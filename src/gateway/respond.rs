@@ -6,12 +6,13 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body;
 
 use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
 use crate::keys::Scopes;
+use crate::limits::rate::{Left, Rate};
 use crate::upstream::dialect::OwnAnswer;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -58,6 +59,20 @@ pub fn without_body(mut response: Response<GatewayBody>) -> Response<GatewayBody
         *response.body_mut() = GatewayBody::EMPTY;
     }
     response
+}
+
+/// What is left of a key's rate, in the three fields that clients know: draft-ietf-httpapi-ratelimit-headers up to its version 07, with the
+/// burst as the limit and seconds until all of it is back. (Later versions have one structured field; hardly a client reads it yet.) They
+/// take the place of the upstream's own.
+pub fn with_rate(answer: &mut Response<GatewayBody>, rate: Rate, left: Left) {
+    let values = [
+        ("ratelimit-limit", u64::from(rate.burst())),
+        ("ratelimit-remaining", left.remaining.into()),
+        ("ratelimit-reset", left.reset_secs),
+    ];
+    for (name, value) in values {
+        answer.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
 }
 
 /// RFC 6750, section 3.1.

@@ -147,7 +147,7 @@ impl Porter {
         let account = gateway.sessions.account(verified.account());
         let (upstream, now) = (&self.site.upstream.name, gateway.clock.now());
         let wanted = policy::Wanted { upstream, needs: Scopes::of(Scope::Events), subject: None, now };
-        let client = policy::Client { address: self.client, lifelines: &self.worker.lifelines };
+        let client = policy::Client { address: self.client, lifelines: &self.worker.lifelines, counted_at: None };
         policy::admit(verified, proof, account, wanted, client).map_err(Some)
     }
 

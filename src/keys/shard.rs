@@ -273,7 +273,7 @@ mod tests {
             is_active: true,
             scopes,
             libraries: (number == 2).then(|| vec!["lib-1".to_owned(), "ff".to_owned()]),
-            limits: Limits { networks: (number == 100).then(Vec::new) },
+            limits: Limits { networks: (number == 100).then(Vec::new), ..Limits::default() },
             name: "é".repeat(usize::from(number)),
         };
         let (admin, mut lives) = (Scopes::of(Scope::Admin), Lives::default());

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
-use super::{Limits, networks};
+use super::rate::{Left, Meter, Rate};
+use super::{Exceeded, Limits, networks};
 use crate::keys::KeyId;
 
 /// A limited key's limits as they are now. A rotated key and its old secret share one of these, and it outlives every change of the key:
@@ -14,12 +16,13 @@ use crate::keys::KeyId;
 #[derive(Debug)]
 pub struct Live {
     limits: ArcSwap<Limits>,
+    requests: Meter,
 }
 
 impl Live {
     /// With nothing used.
     pub fn new(limits: Limits) -> Self {
-        Self { limits: ArcSwap::from_pointee(limits) }
+        Self { limits: ArcSwap::from_pointee(limits), requests: Meter::default() }
     }
 
     /// What is limited now.
@@ -37,6 +40,21 @@ impl Live {
     /// Whether the key may be used from an address.
     pub fn may_come_from(&self, address: IpAddr) -> bool {
         self.limits.load().networks.as_ref().is_none_or(|networks| networks::hold(networks, address))
+    }
+
+    /// Counts a request. `now`: monotonic.
+    ///
+    /// # Errors
+    /// [`Exceeded::Rate`]; then it is not counted.
+    pub fn request(&self, now: Duration) -> Result<(), Exceeded> {
+        let Some(rate) = self.limits.load().rate else { return Ok(()) };
+        self.requests.take(rate, now).map_err(|retry_after_secs| Exceeded::Rate { retry_after_secs })
+    }
+
+    /// The rate and what is left of it, if requests are limited. `now`: monotonic.
+    pub fn requests_left(&self, now: Duration) -> Option<(Rate, Left)> {
+        let rate = self.limits.load().rate?;
+        Some((rate, self.requests.left(rate, now)))
     }
 }
 
@@ -70,7 +88,7 @@ mod tests {
     use super::*;
 
     fn only_from(network: &str) -> Limits {
-        Limits { networks: Some(vec![networks::parse(network).expect(network)]) }
+        Limits { networks: Some(vec![networks::parse(network).expect(network)]), ..Limits::default() }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod live;
 pub mod networks;
+pub mod rate;
 
 use std::fmt;
 
@@ -13,12 +14,16 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::rate::Rate;
+
 /// What a key may do no more than; `None` anywhere: not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "LimitsText", into = "LimitsText")]
 pub struct Limits {
     /// Where its requests may come from; an empty list: from nowhere.
     pub networks: Option<Vec<IpNet>>,
+    /// How often it may be used.
+    pub rate: Option<Rate>,
 }
 
 /// Limits as they are written: in the store, in the admin interface, in the audit log.
@@ -29,6 +34,9 @@ pub struct LimitsText {
     /// Where its requests may come from: networks like `192.168.1.0/24` or single addresses; absent or null: from anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<String>>,
+    /// Requests per time, and how many at once: `60/min`, `10/s burst 40`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
 }
 
 /// A limit that cannot be understood or is out of range: a sentence that says what would be one.
@@ -41,6 +49,35 @@ pub struct BadLimit(pub(crate) String);
 pub struct LimitsPatch {
     /// Where its requests may come from.
     pub networks: Option<Option<Vec<IpNet>>>,
+    /// How often it may be used.
+    pub rate: Option<Option<Rate>>,
+}
+
+/// Why a good key may not pass for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// It was used too often.
+    #[error("the key's rate of requests is used up")]
+    Rate {
+        /// When one more request may come, in seconds.
+        retry_after_secs: u64,
+    },
+}
+
+impl Exceeded {
+    /// A short label for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate { .. } => "key-rate",
+        }
+    }
+
+    /// Seconds for `Retry-After`.
+    pub const fn retry_after_secs(self) -> u64 {
+        match self {
+            Self::Rate { retry_after_secs } => retry_after_secs,
+        }
+    }
 }
 
 impl Limits {
@@ -52,13 +89,22 @@ impl Limits {
     /// With some changes.
     #[must_use]
     pub fn patched(&self, patch: LimitsPatch) -> Self {
-        Self { networks: patch.networks.unwrap_or_else(|| self.networks.clone()) }
+        Self { networks: patch.networks.unwrap_or_else(|| self.networks.clone()), rate: patch.rate.unwrap_or(self.rate) }
     }
 
     /// What both allow.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        Self { networks: networks::in_both(self.networks.as_deref(), other.networks.as_deref()) }
+        let networks = networks::in_both(self.networks.as_deref(), other.networks.as_deref());
+        Self { networks, rate: both(self.rate, other.rate, Rate::and) }
+    }
+}
+
+/// What both allow, where `None` allows all.
+fn both<T>(one: Option<T>, other: Option<T>, and: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(and(one, other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -66,7 +112,7 @@ impl Limits {
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = LimitsText::from(self.clone());
-        let limits = [("only from", text.networks.map(|networks| networks.join(" ")))];
+        let limits = [("only from", text.networks.map(|networks| networks.join(" "))), ("rate", text.rate)];
         let said: Vec<String> = limits.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value?))).collect();
         f.write_str(if said.is_empty() { "none" } else { "" })?;
         f.write_str(&said.join(", "))
@@ -78,13 +124,16 @@ impl TryFrom<LimitsText> for Limits {
 
     fn try_from(text: LimitsText) -> Result<Self, BadLimit> {
         let networks = text.networks.map(|networks| networks.iter().map(|text| networks::parse(text)).collect()).transpose()?;
-        Ok(Self { networks })
+        Ok(Self { networks, rate: text.rate.as_deref().map(str::parse).transpose()? })
     }
 }
 
 impl From<Limits> for LimitsText {
     fn from(limits: Limits) -> Self {
-        Self { networks: limits.networks.map(|networks| networks.iter().map(ToString::to_string).collect()) }
+        Self {
+            networks: limits.networks.map(|networks| networks.iter().map(ToString::to_string).collect()),
+            rate: limits.rate.map(|rate| rate.to_string()),
+        }
     }
 }
 
@@ -95,7 +144,11 @@ mod tests {
     #[test]
     fn limits_are_read_as_they_were_written() {
         let networks = Some(vec!["192.168.1.0/24".to_owned(), "2001:db8::/64".to_owned()]);
-        for text in [LimitsText::default(), LimitsText { networks }, LimitsText { networks: Some(Vec::new()) }] {
+        for text in [
+            LimitsText::default(),
+            LimitsText { networks, rate: Some("60/min burst 5".to_owned()) },
+            LimitsText { networks: Some(Vec::new()), ..LimitsText::default() },
+        ] {
             let limits = Limits::try_from(text.clone()).expect("good");
             assert_eq!(LimitsText::from(limits.clone()), text);
             let json = serde_json::to_string(&limits).expect("JSON");
@@ -109,9 +162,11 @@ mod tests {
     #[test]
     fn a_patch_changes_what_it_names_and_lifts_what_it_says() {
         let networks = || Some(vec![networks::parse("10.0.0.0/8").expect("a network")]);
-        let limited = Limits { networks: networks() };
+        let rate = Some("60/min".parse().expect("a rate"));
+        let limited = Limits { networks: networks(), rate };
         assert_eq!(limited.patched(LimitsPatch::default()), limited);
-        assert!(limited.patched(LimitsPatch { networks: Some(None) }).is_none());
-        assert_eq!(Limits::default().patched(LimitsPatch { networks: Some(networks()) }), limited);
+        assert_eq!(limited.patched(LimitsPatch { networks: Some(None), ..LimitsPatch::default() }), Limits { rate, ..Limits::default() });
+        assert!(limited.patched(LimitsPatch { networks: Some(None), rate: Some(None) }).is_none());
+        assert_eq!(Limits::default().patched(LimitsPatch { networks: Some(networks()), rate: Some(rate) }), limited);
     }
 }

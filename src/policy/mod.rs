@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::carrier::Carrier;
 use crate::clock::Timestamp;
 use crate::keys::index::Verified;
 use crate::keys::{ApiKey, Preset, Scopes, Ticket};
 use crate::lifeline::{Lifeline, Lifelines};
+use crate::limits::Exceeded;
 use crate::store::records::AccountRecord;
 use crate::upstream::UpstreamName;
 use crate::upstream::dialect::RouteClass;
@@ -126,6 +128,9 @@ pub enum Denied {
     /// It may not be used from the client's address.
     #[error("the key may not be used from this address")]
     OtherNetwork,
+    /// One of its limits is reached.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// It is confined to libraries, and the request is not about one of them.
     #[error("the key is confined to other libraries")]
     OtherLibrary,
@@ -159,6 +164,8 @@ pub struct Client<'a> {
     pub address: IpAddr,
     /// What runs on the core that serves it.
     pub lifelines: &'a Rc<Lifelines>,
+    /// The monotonic time of a request that counts against the key's limits; `None`: what it belongs to was counted.
+    pub counted_at: Option<Duration>,
 }
 
 /// The rights of a key in a few words: `preset dashboard`, or `scopes browse, stream`.
@@ -179,8 +186,11 @@ pub fn admit(
     client: Client<'_>,
 ) -> Result<Permit, Denied> {
     let account = judge(&verified, account, wanted)?;
-    if verified.limits().is_some_and(|limits| !limits.may_come_from(client.address)) {
-        return Err(Denied::OtherNetwork);
+    if let Some(limits) = verified.limits() {
+        if !limits.may_come_from(client.address) {
+            return Err(Denied::OtherNetwork);
+        }
+        client.counted_at.map_or(Ok(()), |now| limits.request(now))?;
     }
     let lifeline = client.lifelines.begin(&verified, client.address);
     Ok(Permit { verified, proof, account, lifeline })

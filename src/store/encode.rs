@@ -417,7 +417,7 @@ mod tests {
             is_active: true,
             scopes: Scopes::of(Scope::Admin),
             libraries: Some(vec!["lib".to_owned(), "f7".to_owned()]),
-            limits: Limits { networks: Some(vec!["10.0.0.0/8".parse().expect("a network")]) },
+            limits: Limits { networks: Some(vec!["10.0.0.0/8".parse().expect("a network")]), ..Limits::default() },
             name: "Küche".to_owned(),
         };
         for libraries in [Some(Vec::new()), None, entry.libraries.clone()] {

@@ -2,10 +2,14 @@
 
 mod cli;
 mod networks;
+mod rate;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use keygate::clock::ManualClock;
 use keygate::keys::{ApiKey, Ticket};
 use keygate::limits::{Limits, LimitsPatch, LimitsText};
 use keygate::registry::KeyPatch;
@@ -21,12 +25,13 @@ const ECHO: &str = "/keygate-test/echo";
 struct Scene {
     rig: Rig,
     trust: Trust,
+    clock: Arc<ManualClock>,
 }
 
 impl Scene {
     async fn new(kind: Kind) -> Self {
-        let trust = Trust::new();
-        let setup = Setup::new(kind).tls(trust.certificate()).clock(manual_clock());
+        let (trust, clock) = (Trust::new(), manual_clock());
+        let setup = Setup::new(kind).tls(trust.certificate()).clock(Arc::clone(&clock) as _);
         let setup = setup.with(|config| {
             config.server.listen_plain = vec!["127.0.0.1:0".parse().expect("address")];
             config.server.trusted_proxies = vec!["127.0.0.1/32".parse().expect("network")];
@@ -34,7 +39,7 @@ impl Scene {
         let mut rig = setup.start().await;
         // The helpers ask in clear.
         rig.address = rig.app().addresses()[1];
-        Self { rig, trust }
+        Self { rig, trust, clock }
     }
 
     /// A key with limits.
@@ -46,8 +51,8 @@ impl Scene {
 
     /// The limits that a key has from now on, and no others.
     fn limit(&self, key: &ApiKey, limits: LimitsText) {
-        let Limits { networks } = Limits::try_from(limits).expect("limits");
-        self.edit(key, Some(LimitsPatch { networks: Some(networks) }));
+        let Limits { networks, rate } = Limits::try_from(limits).expect("limits");
+        self.edit(key, Some(LimitsPatch { networks: Some(networks), rate: Some(rate) }));
     }
 
     fn edit(&self, key: &ApiKey, limits: Option<LimitsPatch>) {

@@ -27,7 +27,9 @@ async fn limits_are_set_shown_kept_and_lifted() {
     assert!(listed.contains("\tfull+limits\n") && listed.contains("\tfull\n"), "{listed}");
     out(&keygate(&side.socket, "keys edit telly --network 10.0.0.0/8").await);
     assert_eq!(limits(&side, "telly").await, json!({"networks": ["10.0.0.0/8"]}));
-    out(&keygate(&side.socket, "keys edit telly --network any").await);
+    out(&keygate(&side.socket, "keys edit telly --network any --rate 120/minute").await);
+    assert_eq!(limits(&side, "telly").await, json!({"rate": "120/min"}));
+    out(&keygate(&side.socket, "keys edit telly --rate none").await);
     assert_eq!(limits(&side, "telly").await, Value::Null);
     out(&keygate(&side.socket, "keys edit telly --network 10.0.0.0/8").await);
     out(&keygate(&side.socket, "keys edit telly --no-limits").await);
@@ -39,9 +41,11 @@ async fn what_is_no_limit_is_told_by_the_name_of_its_switch() {
     let side = AdminSide::start();
     side.add_account("abs/alice").await;
     out(&keygate(&side.socket, "keys create tv -a alice -q").await);
-    for (switches, says) in
-        [("--network home", "--network: \"home\" is no network"), ("--network 10.0.0.1/8", "write 10.0.0.0/8 for the network")]
-    {
+    for (switches, says) in [
+        ("--network home", "--network: \"home\" is no network"),
+        ("--network 10.0.0.1/8", "write 10.0.0.0/8 for the network"),
+        ("--rate fast", "--rate: \"fast\" is no rate: write one like 60/min"),
+    ] {
         for command in ["create x -a alice", "edit tv"] {
             let why = refused(&keygate(&side.socket, &format!("keys {command} {switches}")).await, 2);
             assert!(why.contains(says), "{switches}: {why}");

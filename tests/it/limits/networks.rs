@@ -14,7 +14,7 @@ const HOME: &str = "192.0.2.7";
 const ELSEWHERE: &str = "198.51.100.7";
 
 fn home() -> LimitsText {
-    LimitsText { networks: Some(vec!["192.0.2.0/24".to_owned(), "2001:db8:1::/48".to_owned()]) }
+    LimitsText { networks: Some(vec!["192.0.2.0/24".to_owned(), "2001:db8:1::/48".to_owned()]), ..LimitsText::default() }
 }
 
 #[track_caller]
@@ -99,12 +99,12 @@ async fn a_login_form_is_judged_by_where_it_comes_from() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_authenticates_inside_is_judged_by_where_it_comes_from() {
     let scene = Scene::new(Kind::Audiobookshelf).await;
-    let key = scene.key(LimitsText { networks: Some(vec![HOME.to_owned()]) });
+    let key = scene.key(LimitsText { networks: Some(vec![HOME.to_owned()]), ..LimitsText::default() });
     // The rig's clients are at 127.0.0.1.
     let mut socket = connected(&scene.rig, OPEN).await;
     socket.say(&auth(key.expose())).await;
     assert!(!socket.hear().await.starts_with("42[\"init\","));
-    scene.limit(&key, LimitsText { networks: Some(vec!["127.0.0.1".to_owned()]) });
+    scene.limit(&key, LimitsText { networks: Some(vec!["127.0.0.1".to_owned()]), ..LimitsText::default() });
     let mut socket = connected(&scene.rig, OPEN).await;
     socket.say(&auth(key.expose())).await;
     assert!(socket.hear().await.starts_with("42[\"init\","));
