@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::error::AdminError;
-use crate::limits::{BadLimit, Limits, LimitsPatch, LimitsText, networks};
+use crate::limits::{BadLimit, Limits, LimitsPatch, LimitsText, networks, some_streams};
 
 /// Changes to limits; what is absent stays, and null lifts a limit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,9 @@ pub struct PatchLimits {
     /// Requests per time; null: as often as they like.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub rate: Option<Option<String>>,
+    /// Streams at once; null: any number.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Option<u32>>,
 }
 
 /// A field that is there, null or not: told from one that is absent.
@@ -39,6 +42,7 @@ pub(super) fn of_patch(patch: PatchLimits) -> Result<LimitsPatch, AdminError> {
     Ok(LimitsPatch {
         networks: patch.networks.map(|networks| networks.map(read).transpose()).transpose().map_err(invalid)?,
         rate: parsed(patch.rate)?,
+        streams: patch.streams.map(|most| most.map(some_streams).transpose()).transpose().map_err(invalid)?,
     })
 }
 

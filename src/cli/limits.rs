@@ -9,7 +9,7 @@ use crate::admin::api::{KeyView, NewKeyRequest, PatchKeyRequest};
 use crate::admin::limits::PatchLimits;
 use crate::cli::failure::Failure;
 use crate::limits::rate::Rate;
-use crate::limits::{BadLimit, LimitsText, networks};
+use crate::limits::{BadLimit, LimitsText, networks, some_streams};
 
 /// What a key may do no more than.
 #[derive(Args, Debug, Default)]
@@ -20,12 +20,17 @@ pub struct LimitArgs {
     /// How often it may be used: 60/min, or "10/s burst 40" (s, min, h, d); "none": as often as it likes
     #[arg(long, value_name = "RATE")]
     pub rate: Option<String>,
+    /// How many streams and downloads may run at once: 3; "none": any number
+    #[arg(long, value_name = "N")]
+    pub streams: Option<String>,
 }
 
 impl LimitArgs {
     /// What is said of each limit.
     fn read(&self) -> Result<PatchLimits, Failure> {
-        Ok(PatchLimits { networks: self.networks()?, rate: value::<Rate>("--rate", self.rate.as_ref())? })
+        let streams = value::<Streams>("--streams", self.streams.as_ref())?;
+        let streams = streams.map(|most| most.and_then(|most| most.parse().ok()));
+        Ok(PatchLimits { networks: self.networks()?, rate: value::<Rate>("--rate", self.rate.as_ref())?, streams })
     }
 
     fn networks(&self) -> Result<Option<Option<Vec<String>>>, Failure> {
@@ -42,7 +47,7 @@ impl LimitArgs {
     /// Puts them into what asks for a key.
     pub(super) fn limit(&self, request: &mut NewKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let limits = LimitsText { networks: patch.networks.flatten(), rate: patch.rate.flatten() };
+        let limits = LimitsText { networks: patch.networks.flatten(), rate: patch.rate.flatten(), streams: patch.streams.flatten() };
         request.limits = (limits != LimitsText::default()).then_some(limits);
         Ok(())
     }
@@ -50,9 +55,21 @@ impl LimitArgs {
     /// Puts them into what changes a key. `none`: all limits are lifted.
     pub(super) fn change(&self, none: bool, request: &mut PatchKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let is_said = patch.networks.is_some() || patch.rate.is_some();
+        let is_said = patch.networks.is_some() || patch.rate.is_some() || patch.streams.is_some();
         request.limits = if none { Some(None) } else { is_said.then_some(Some(patch)) };
         Ok(())
+    }
+}
+
+/// A number of streams.
+struct Streams;
+
+impl FromStr for Streams {
+    type Err = BadLimit;
+
+    fn from_str(text: &str) -> Result<Self, BadLimit> {
+        let number = text.parse().map_err(|_| BadLimit(format!("{text:?} is no number of streams: write one like 3")))?;
+        some_streams(number).map(|_| Self)
     }
 }
 
@@ -70,7 +87,11 @@ fn said(switch: &str, parsed: Result<(), BadLimit>) -> Result<(), Failure> {
 }
 
 /// The lines of `keygate keys show` about limits.
-pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 2] {
+pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 3] {
     let limits = key.limits.take().unwrap_or_default();
-    [("only from", limits.networks.map(|networks| networks.join(", "))), ("rate", limits.rate)]
+    [
+        ("only from", limits.networks.map(|networks| networks.join(", "))),
+        ("rate", limits.rate),
+        ("streams", limits.streams.map(|most| most.to_string())),
+    ]
 }

@@ -380,6 +380,7 @@ const fn session(error: &SessionError) -> Public {
 const fn limited(exceeded: Exceeded) -> Public {
     match exceeded {
         Exceeded::Rate { .. } => public!(TOO_MANY_REQUESTS, "too_many_requests", "This API key was used too often; try again later."),
+        Exceeded::Streams => public!(TOO_MANY_REQUESTS, "too_many_streams", "As many streams of this API key run as may; end one first."),
     }
 }
 

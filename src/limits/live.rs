@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
 use super::rate::{Left, Meter, Rate};
+use super::streams::{Place, Running};
 use super::{Exceeded, Limits, networks};
 use crate::keys::KeyId;
 
@@ -17,12 +18,13 @@ use crate::keys::KeyId;
 pub struct Live {
     limits: ArcSwap<Limits>,
     requests: Meter,
+    pub(super) running: Running,
 }
 
 impl Live {
     /// With nothing used.
     pub fn new(limits: Limits) -> Self {
-        Self { limits: ArcSwap::from_pointee(limits), requests: Meter::default() }
+        Self { limits: ArcSwap::from_pointee(limits), requests: Meter::default(), running: Running::default() }
     }
 
     /// What is limited now.
@@ -49,6 +51,19 @@ impl Live {
     pub fn request(&self, now: Duration) -> Result<(), Exceeded> {
         let Some(rate) = self.limits.load().rate else { return Ok(()) };
         self.requests.take(rate, now).map_err(|retry_after_secs| Exceeded::Rate { retry_after_secs })
+    }
+
+    /// Counts a stream, until the place is dropped.
+    ///
+    /// # Errors
+    /// [`Exceeded::Streams`].
+    pub fn stream(self: &Arc<Self>) -> Result<Place, Exceeded> {
+        Place::take(self, self.limits.load().streams).ok_or(Exceeded::Streams)
+    }
+
+    /// Streams that run.
+    pub fn streams(&self) -> u32 {
+        self.running.count()
     }
 
     /// The rate and what is left of it, if requests are limited. `now`: monotonic.
@@ -89,6 +104,29 @@ mod tests {
 
     fn only_from(network: &str) -> Limits {
         Limits { networks: Some(vec![networks::parse(network).expect(network)]), ..Limits::default() }
+    }
+
+    #[test]
+    fn so_many_streams_run_at_once_on_all_cores_and_each_gives_its_place_back() {
+        let live = Arc::new(Live::new(Limits { streams: Some(8), ..Limits::default() }));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let live = Arc::clone(&live);
+                std::thread::spawn(move || (0..10).filter_map(|_| live.stream().ok()).collect::<Vec<_>>())
+            })
+            .collect();
+        let mut places: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().expect("counted")).collect();
+        assert_eq!((places.len(), live.streams()), (8, 8));
+        assert_eq!(live.stream().err(), Some(Exceeded::Streams));
+        places.pop();
+        assert!(live.stream().is_ok());
+        live.set(&Limits { streams: Some(3), ..Limits::default() });
+        places.truncate(3);
+        assert!(live.stream().is_err(), "fewer may run from now on");
+        places.pop();
+        assert!(live.stream().is_ok());
+        drop(places);
+        assert_eq!(live.streams(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod live;
 pub mod networks;
 pub mod rate;
+pub mod streams;
 
 use std::fmt;
 
@@ -24,6 +25,8 @@ pub struct Limits {
     pub networks: Option<Vec<IpNet>>,
     /// How often it may be used.
     pub rate: Option<Rate>,
+    /// How many streams may run at once, at least 1: answers of routes that need the scope `stream` or `download`.
+    pub streams: Option<u32>,
 }
 
 /// Limits as they are written: in the store, in the admin interface, in the audit log.
@@ -37,6 +40,9 @@ pub struct LimitsText {
     /// Requests per time, and how many at once: `60/min`, `10/s burst 40`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<String>,
+    /// How many streams may run at once: answers of routes that need the scope `stream` or `download`, until their last byte. At least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<u32>,
 }
 
 /// A limit that cannot be understood or is out of range: a sentence that says what would be one.
@@ -51,6 +57,8 @@ pub struct LimitsPatch {
     pub networks: Option<Option<Vec<IpNet>>>,
     /// How often it may be used.
     pub rate: Option<Option<Rate>>,
+    /// How many streams may run at once.
+    pub streams: Option<Option<u32>>,
 }
 
 /// Why a good key may not pass for now.
@@ -62,6 +70,9 @@ pub enum Exceeded {
         /// When one more request may come, in seconds.
         retry_after_secs: u64,
     },
+    /// As many of its streams run as may.
+    #[error("as many streams of the key run as may")]
+    Streams,
 }
 
 impl Exceeded {
@@ -69,6 +80,7 @@ impl Exceeded {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rate { .. } => "key-rate",
+            Self::Streams => "key-streams",
         }
     }
 
@@ -76,6 +88,8 @@ impl Exceeded {
     pub const fn retry_after_secs(self) -> u64 {
         match self {
             Self::Rate { retry_after_secs } => retry_after_secs,
+            // Nobody knows when one ends: soon enough for a player that was closed, and not so often that it is a burden.
+            Self::Streams => 10,
         }
     }
 }
@@ -89,14 +103,18 @@ impl Limits {
     /// With some changes.
     #[must_use]
     pub fn patched(&self, patch: LimitsPatch) -> Self {
-        Self { networks: patch.networks.unwrap_or_else(|| self.networks.clone()), rate: patch.rate.unwrap_or(self.rate) }
+        Self {
+            networks: patch.networks.unwrap_or_else(|| self.networks.clone()),
+            rate: patch.rate.unwrap_or(self.rate),
+            streams: patch.streams.unwrap_or(self.streams),
+        }
     }
 
     /// What both allow.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         let networks = networks::in_both(self.networks.as_deref(), other.networks.as_deref());
-        Self { networks, rate: both(self.rate, other.rate, Rate::and) }
+        Self { networks, rate: both(self.rate, other.rate, Rate::and), streams: both(self.streams, other.streams, u32::min) }
     }
 }
 
@@ -112,10 +130,23 @@ fn both<T>(one: Option<T>, other: Option<T>, and: impl FnOnce(T, T) -> T) -> Opt
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = LimitsText::from(self.clone());
-        let limits = [("only from", text.networks.map(|networks| networks.join(" "))), ("rate", text.rate)];
+        let networks = text.networks.map(|networks| networks.join(" "));
+        let limits = [("only from", networks), ("rate", text.rate), ("streams", text.streams.map(|most| most.to_string()))];
         let said: Vec<String> = limits.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value?))).collect();
         f.write_str(if said.is_empty() { "none" } else { "" })?;
         f.write_str(&said.join(", "))
+    }
+}
+
+/// A number of streams that may run at once.
+///
+/// # Errors
+/// [`BadLimit`] for none.
+pub fn some_streams(most: u32) -> Result<u32, BadLimit> {
+    if most > 0 {
+        Ok(most)
+    } else {
+        Err(BadLimit("a key without a single stream is one without the scopes stream and download: give it others".to_owned()))
     }
 }
 
@@ -124,7 +155,8 @@ impl TryFrom<LimitsText> for Limits {
 
     fn try_from(text: LimitsText) -> Result<Self, BadLimit> {
         let networks = text.networks.map(|networks| networks.iter().map(|text| networks::parse(text)).collect()).transpose()?;
-        Ok(Self { networks, rate: text.rate.as_deref().map(str::parse).transpose()? })
+        let streams = text.streams.map(some_streams).transpose()?;
+        Ok(Self { networks, rate: text.rate.as_deref().map(str::parse).transpose()?, streams })
     }
 }
 
@@ -133,6 +165,7 @@ impl From<Limits> for LimitsText {
         Self {
             networks: limits.networks.map(|networks| networks.iter().map(ToString::to_string).collect()),
             rate: limits.rate.map(|rate| rate.to_string()),
+            streams: limits.streams,
         }
     }
 }
@@ -146,7 +179,7 @@ mod tests {
         let networks = Some(vec!["192.168.1.0/24".to_owned(), "2001:db8::/64".to_owned()]);
         for text in [
             LimitsText::default(),
-            LimitsText { networks, rate: Some("60/min burst 5".to_owned()) },
+            LimitsText { networks, rate: Some("60/min burst 5".to_owned()), streams: Some(3) },
             LimitsText { networks: Some(Vec::new()), ..LimitsText::default() },
         ] {
             let limits = Limits::try_from(text.clone()).expect("good");
@@ -155,6 +188,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Limits>(&json).expect("the same"), limits);
         }
         assert_eq!(Limits::default().to_string(), "none");
+        let nothing = LimitsText { streams: Some(0), ..LimitsText::default() };
+        assert!(Limits::try_from(nothing).expect_err("none").to_string().contains("scopes"));
         assert!(Limits::default().is_none());
         assert!(serde_json::from_str::<Limits>(r#"{"network":["::1"]}"#).is_err(), "an unknown limit is never left out");
     }
@@ -163,10 +198,16 @@ mod tests {
     fn a_patch_changes_what_it_names_and_lifts_what_it_says() {
         let networks = || Some(vec![networks::parse("10.0.0.0/8").expect("a network")]);
         let rate = Some("60/min".parse().expect("a rate"));
-        let limited = Limits { networks: networks(), rate };
+        let limited = Limits { networks: networks(), rate, streams: Some(3) };
         assert_eq!(limited.patched(LimitsPatch::default()), limited);
-        assert_eq!(limited.patched(LimitsPatch { networks: Some(None), ..LimitsPatch::default() }), Limits { rate, ..Limits::default() });
-        assert!(limited.patched(LimitsPatch { networks: Some(None), rate: Some(None) }).is_none());
-        assert_eq!(Limits::default().patched(LimitsPatch { networks: Some(networks()), rate: Some(rate) }), limited);
+        assert_eq!(
+            limited.patched(LimitsPatch { networks: Some(None), ..LimitsPatch::default() }),
+            Limits { networks: None, ..limited.clone() }
+        );
+        assert!(limited.patched(LimitsPatch { networks: Some(None), rate: Some(None), streams: Some(None) }).is_none());
+        assert_eq!(
+            Limits::default().patched(LimitsPatch { networks: Some(networks()), rate: Some(rate), streams: Some(Some(3)) }),
+            limited
+        );
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use crate::carrier::Carrier;
 use crate::clock::Timestamp;
 use crate::keys::index::Verified;
-use crate::keys::{ApiKey, Preset, Scopes, Ticket};
+use crate::keys::{ApiKey, Preset, Scope, Scopes, Ticket};
 use crate::lifeline::{Lifeline, Lifelines};
 use crate::limits::Exceeded;
+use crate::limits::live::Live;
+use crate::limits::streams::Place;
 use crate::store::records::AccountRecord;
 use crate::upstream::UpstreamName;
 use crate::upstream::dialect::RouteClass;
@@ -24,6 +26,8 @@ pub struct Permit {
     proof: Proof,
     account: Arc<AccountRecord>,
     lifeline: Lifeline,
+    /// Its place among the key's streams, if it is one and they are counted.
+    _place: Option<Place>,
 }
 
 impl Permit {
@@ -173,6 +177,9 @@ pub fn described(has: Scopes) -> String {
     Preset::of(has).map_or_else(|| format!("scopes {}", has.listed()), |preset| format!("preset {preset}"))
 }
 
+/// Routes whose answers are streams, by what they need.
+const STREAMS: Scopes = Scopes::among(&[Scope::Stream, Scope::Download]);
+
 /// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of the client's core until it
 /// ends.
 ///
@@ -192,8 +199,10 @@ pub fn admit(
         }
         client.counted_at.map_or(Ok(()), |now| limits.request(now))?;
     }
+    let is_stream = client.counted_at.is_some() && !wanted.needs.and(STREAMS).is_empty();
+    let place = verified.limits().filter(|_| is_stream).map(Live::stream).transpose()?;
     let lifeline = client.lifelines.begin(&verified, client.address);
-    Ok(Permit { verified, proof, account, lifeline })
+    Ok(Permit { verified, proof, account, lifeline, _place: place })
 }
 
 /// The judgement alone: whether a known key may, and the account that it acts for then. It lets nothing pass.

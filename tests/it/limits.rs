@@ -3,6 +3,7 @@
 mod cli;
 mod networks;
 mod rate;
+mod streams;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use keygate::clock::ManualClock;
+use keygate::demo::Options;
 use keygate::keys::{ApiKey, Ticket};
 use keygate::limits::{Limits, LimitsPatch, LimitsText};
 use keygate::registry::KeyPatch;
@@ -24,6 +26,7 @@ const ECHO: &str = "/keygate-test/echo";
 /// A gateway of two cores that believes in what loopback says of its clients, with TLS and without, and a clock that stands.
 struct Scene {
     rig: Rig,
+    kind: Kind,
     trust: Trust,
     clock: Arc<ManualClock>,
 }
@@ -31,7 +34,8 @@ struct Scene {
 impl Scene {
     async fn new(kind: Kind) -> Self {
         let (trust, clock) = (Trust::new(), manual_clock());
-        let setup = Setup::new(kind).tls(trust.certificate()).clock(Arc::clone(&clock) as _);
+        let options = Options { large_file_bytes: 1 << 40, ..Options::default() };
+        let setup = Setup::new(kind).standin(options).tls(trust.certificate()).clock(Arc::clone(&clock) as _);
         let setup = setup.with(|config| {
             config.server.listen_plain = vec!["127.0.0.1:0".parse().expect("address")];
             config.server.trusted_proxies = vec!["127.0.0.1/32".parse().expect("network")];
@@ -39,7 +43,7 @@ impl Scene {
         let mut rig = setup.start().await;
         // The helpers ask in clear.
         rig.address = rig.app().addresses()[1];
-        Self { rig, trust, clock }
+        Self { rig, kind, trust, clock }
     }
 
     /// A key with limits.
@@ -51,8 +55,8 @@ impl Scene {
 
     /// The limits that a key has from now on, and no others.
     fn limit(&self, key: &ApiKey, limits: LimitsText) {
-        let Limits { networks, rate } = Limits::try_from(limits).expect("limits");
-        self.edit(key, Some(LimitsPatch { networks: Some(networks), rate: Some(rate) }));
+        let Limits { networks, rate, streams } = Limits::try_from(limits).expect("limits");
+        self.edit(key, Some(LimitsPatch { networks: Some(networks), rate: Some(rate), streams: Some(streams) }));
     }
 
     fn edit(&self, key: &ApiKey, limits: Option<LimitsPatch>) {
@@ -70,6 +74,16 @@ impl Scene {
         let mut sender = self.trust.http2(self.rig.app().addresses()[0]).await;
         let request = Request::get(format!("https://localhost{path}")).header("authorization", bearer(key)).header("x-forwarded-for", from);
         exchange(&mut sender, request.body(Full::<Bytes>::default()).expect("a request")).await
+    }
+
+    /// The path of a stream that is larger than every buffer on its way.
+    async fn long_stream(&self) -> String {
+        if self.kind == Kind::Audiobookshelf {
+            return "/api/items/7f1d2b7e-0f63-4c0c-8a55-6a1b34c9d3f0/file/10127536?x=1".to_owned();
+        }
+        let listed = self.rig.get("/Items?Recursive=true").await.json();
+        let id = listed["Items"][1]["Id"].as_str().unwrap_or_else(|| panic!("{listed}"));
+        format!("/Audio/{id}/stream?static=true")
     }
 
     fn ticket(&self, key: &ApiKey) -> Ticket {
