@@ -127,8 +127,8 @@ pub enum Refusal {
     /// A session of Engine.IO ends for what its client did.
     #[error("the session of Engine.IO is closed: {0}")]
     SocketClosed(Closing),
-    /// Too many sessions of Engine.IO of this address wait for their authentication.
-    #[error("too many sessions of Engine.IO without authentication")]
+    /// Too many sessions of Engine.IO of this key, or of this address without authentication.
+    #[error("too many sessions of Engine.IO of this key or address")]
     TooManySockets,
     /// Longer than Engine.IO's packets may be.
     #[error("the body is longer than Engine.IO takes")]
@@ -221,7 +221,7 @@ impl Refusal {
             Self::UnknownSocket => engine("{\"code\":1,\"message\":\"Session ID unknown\"}"),
             Self::Engine(Wrong::Version) => engine("{\"code\":5,\"message\":\"Unsupported protocol version\"}"),
             Self::Engine(Wrong::Request) | Self::SocketClosed(_) => engine("{\"code\":3,\"message\":\"Bad request\"}"),
-            Self::TooManySockets => public!(TOO_MANY_REQUESTS, "too_many_sockets", "Too many sockets wait for their authentication."),
+            Self::TooManySockets => public!(TOO_MANY_REQUESTS, "too_many_sockets", "Too many sockets of this API key or address."),
             Self::LargePacket => public!(PAYLOAD_TOO_LARGE, "packet_too_large", "The packets are too large."),
         }
     }

@@ -102,7 +102,10 @@ impl Route<'_> {
         let (table, now) = (&self.visit.worker.gateway().sockets, self.now());
         let Some(sid) = sid else {
             return Ok(Arc::new(match self.admission.permit() {
-                Some(permit) => Seat::of(permit.key()),
+                Some(permit) => {
+                    let place = table.of_key(permit.key().id(), now).map_err(|_| Refusal::TooManySockets)?;
+                    Seat::of(permit.key(), place)
+                }
                 None => {
                     let place = table.wait(self.visit.client.ip, now).map_err(|_| Refusal::TooManySockets)?;
                     Seat::waiting(place, now + self.visit.settings.limits.header_timeout)
@@ -112,7 +115,7 @@ impl Route<'_> {
         let seat = table.find(&self.site.upstream.name, sid, now).ok_or(Refusal::UnknownSocket)?;
         seat.touch(now);
         match self.admission.permit() {
-            Some(permit) if !seat.take(permit.key()) => return Err(Refusal::UnknownSocket),
+            Some(permit) if !seat.take(permit.key()).map_err(|_| Refusal::TooManySockets)? => return Err(Refusal::UnknownSocket),
             Some(_) => {}
             None if matches!(seat.standing(), Standing::Key(..)) => {
                 let permit = self.porter().seated(&seat).ok_or_else(|| {
@@ -155,7 +158,11 @@ impl Porter {
         let text = credential.as_ref().map(|credential| credential.expose().as_str()).unwrap_or_default();
         let is_ours = ApiKey::claims_to_be_one(text.trim()) || carrier::holds_key(text);
         if self.site.native_logins && !text.is_empty() && !is_ours {
-            return if seat.take_natively() { Verdict::Native } else { Verdict::Closed(Closing::OTHER_IDENTITY) };
+            return match seat.take_natively() {
+                Ok(true) => Verdict::Native,
+                Ok(false) => Verdict::Closed(Closing::OTHER_IDENTITY),
+                Err(_) => Verdict::Closed(Closing::TOO_MANY),
+            };
         }
         let gateway = self.worker.gateway();
         let Ok(key) = ApiKey::parse(text) else { return self.refused(seat) };
@@ -166,8 +173,10 @@ impl Porter {
             Err(Some(Denied::OtherNetwork)) => return Self::unless_too_often(seat, false),
             Err(_) => return self.refused(seat),
         };
-        if !seat.take(permit.key()) {
-            return Verdict::Closed(Closing::OTHER_IDENTITY);
+        match seat.take(permit.key()) {
+            Ok(true) => {}
+            Ok(false) => return Verdict::Closed(Closing::OTHER_IDENTITY),
+            Err(_) => return Verdict::Closed(Closing::TOO_MANY),
         }
         match self.token(&permit).await {
             Ok(token) => Verdict::Token(token, Box::new(permit)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::forward::socketio::table::Waiting;
+use crate::forward::socketio::table::{Full, Origin, Place};
 use crate::keys::index::Verified;
 use crate::keys::{KeyDigest, KeyId};
 
@@ -35,8 +35,8 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct State {
     standing: Standing,
-    /// Its place among those of its address that have not authenticated.
-    waiting: Option<Waiting>,
+    /// Its place among those of whom it belongs to.
+    place: Option<Place>,
     failures: u8,
     /// How long it may be silent, and when it dies then (monotonic).
     patience: Duration,
@@ -45,17 +45,17 @@ struct State {
 
 impl Seat {
     /// One that waits for its `auth`.
-    pub(crate) fn waiting(place: Waiting, until: Duration) -> Self {
-        Self::new(Standing::Waiting(until), Some(place))
+    pub(crate) fn waiting(place: Place, until: Duration) -> Self {
+        Self::new(Standing::Waiting(until), place)
     }
 
     /// One whose key came with the handshake.
-    pub(crate) fn of(key: &Verified) -> Self {
-        Self::new(Standing::Key(key.id(), key.digest()), None)
+    pub(crate) fn of(key: &Verified, place: Place) -> Self {
+        Self::new(Standing::Key(key.id(), key.digest()), place)
     }
 
-    fn new(standing: Standing, waiting: Option<Waiting>) -> Self {
-        let state = State { standing, waiting, failures: 0, patience: Duration::ZERO, dies_at: Duration::MAX };
+    fn new(standing: Standing, place: Place) -> Self {
+        let state = State { standing, place: Some(place), failures: 0, patience: Duration::ZERO, dies_at: Duration::MAX };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -74,42 +74,54 @@ impl Seat {
     }
 
     /// Gives it to a key; `false`: it is another's.
-    pub(crate) fn take(&self, key: &Verified) -> bool {
+    ///
+    /// # Errors
+    /// [`Full`]: the key has too many; then it stays as it is.
+    pub(crate) fn take(&self, key: &Verified) -> Result<bool, Full> {
         match self.standing() {
-            Standing::Waiting(_) => self.become_of(Standing::Key(key.id(), key.digest())),
-            Standing::Key(id, _) => id == key.id(),
-            Standing::Native | Standing::Closed => false,
+            Standing::Waiting(_) => self.become_of(Standing::Key(key.id(), key.digest()), |origin| origin.for_key(key.id())),
+            Standing::Key(id, _) => Ok(id == key.id()),
+            Standing::Native | Standing::Closed => Ok(false),
         }
     }
 
     /// Gives it to somebody who logs in at the server; `false`: it is a key's.
-    pub(crate) fn take_natively(&self) -> bool {
+    ///
+    /// # Errors
+    /// [`Full`]: the address has too many; then it stays as it is.
+    pub(crate) fn take_natively(&self) -> Result<bool, Full> {
         match self.standing() {
-            Standing::Waiting(_) => self.become_of(Standing::Native),
-            Standing::Native => true,
-            Standing::Key(..) | Standing::Closed => false,
+            Standing::Waiting(_) => self.become_of(Standing::Native, Origin::for_native),
+            Standing::Native => Ok(true),
+            Standing::Key(..) | Standing::Closed => Ok(false),
         }
     }
 
     /// From one state that was looked at to another; a waiting one becomes one thing only.
-    fn become_of(&self, standing: Standing) -> bool {
+    fn become_of(&self, standing: Standing, place: impl FnOnce(&Origin) -> Result<Place, Full>) -> Result<bool, Full> {
+        let origin = self.state().place.as_ref().and_then(Place::origin);
+        let mut place = origin.as_ref().map(place).transpose()?;
         let mut state = self.state();
-        if !matches!(state.standing, Standing::Waiting(_)) {
-            return state.standing == standing;
+        let is_waiting = matches!(state.standing, Standing::Waiting(_));
+        if is_waiting {
+            state.standing = standing.clone();
+            std::mem::swap(&mut state.place, &mut place);
         }
-        state.standing = standing;
-        let place = state.waiting.take();
+        let is_so = state.standing == standing;
         drop(state);
+        // Whichever of the two is not held: with nothing locked.
         drop(place);
-        self.changed.notify_waiters();
-        true
+        if is_waiting {
+            self.changed.notify_waiters();
+        }
+        Ok(is_so)
     }
 
     /// Ends it.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.standing = Standing::Closed;
-        let place = state.waiting.take();
+        let place = state.place.take();
         drop(state);
         drop(place);
         self.changed.notify_waiters();

@@ -1,18 +1,24 @@
-//! The Engine.IO sessions that keygate saw open over polling, and how many of each address have not authenticated.
+//! The Engine.IO sessions that keygate saw open over polling, and how many there are of each key and each address: nobody can use up the
+//! room of all.
 //!
 //! A session id is all that a poll brings; whose it is stands here. Only requests to the endpoint of Engine.IO look here, so only they
 //! take its lock, for the time of one look.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::forward::socketio::seat::Seat;
+use crate::keys::KeyId;
+use crate::limits::networks::customer;
 use crate::upstream::UpstreamName;
 
 /// Sessions of one address that have not authenticated. Only a client that misbehaves has more than one or two.
 const WAITING_PER_ADDRESS: u32 = 8;
+/// Sessions of one key, and of people with logins of the server's own at one address; those over WebSockets among them. A household has one
+/// for each app that is open.
+const MOST_OF_ONE: u32 = 256;
 /// Sessions in all.
 const MOST: usize = 16_384;
 /// Longest id that is kept; Engine.IO's have twenty characters.
@@ -27,16 +33,35 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct Inner {
     seats: HashMap<(UpstreamName, String), Arc<Seat>>,
-    waiting: HashMap<IpAddr, u32>,
+    places: HashMap<Holder, u32>,
     /// When dead ones were last looked for (monotonic).
     swept_at: Duration,
 }
 
-/// A place among the sessions of an address that have not authenticated.
+/// Whose sessions are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    /// Those of an address that have not authenticated.
+    Waiting(IpAddr),
+    /// Those of an address that logged in at the server.
+    Native(IpAddr),
+    Key(KeyId),
+}
+
+impl Holder {
+    const fn most(self) -> u32 {
+        match self {
+            Self::Waiting(_) => WAITING_PER_ADDRESS,
+            Self::Native(_) | Self::Key(_) => MOST_OF_ONE,
+        }
+    }
+}
+
+/// A session's place among those of whom it belongs to; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Place {
     table: Arc<Table>,
-    address: IpAddr,
+    holder: Holder,
 }
 
 /// No session can be taken in.
@@ -52,16 +77,28 @@ impl Table {
     ///
     /// # Errors
     /// [`Full`] when too many of it wait.
-    pub(crate) fn wait(self: &Arc<Self>, address: IpAddr, now: Duration) -> Result<Waiting, Full> {
+    pub(crate) fn wait(self: &Arc<Self>, address: IpAddr, now: Duration) -> Result<Place, Full> {
         self.sweep(now);
-        let address = network(address);
+        self.place(Holder::Waiting(customer(address)))
+    }
+
+    /// A place for a session of a key.
+    ///
+    /// # Errors
+    /// [`Full`] when the key has too many.
+    pub(crate) fn of_key(self: &Arc<Self>, key: KeyId, now: Duration) -> Result<Place, Full> {
+        self.sweep(now);
+        self.place(Holder::Key(key))
+    }
+
+    fn place(self: &Arc<Self>, holder: Holder) -> Result<Place, Full> {
         let mut inner = self.inner();
-        let count = inner.waiting.entry(address).or_insert(0);
-        if *count >= WAITING_PER_ADDRESS {
+        let count = inner.places.entry(holder).or_insert(0);
+        if *count >= holder.most() {
             return Err(Full);
         }
         *count += 1;
-        Ok(Waiting { table: Arc::clone(self), address })
+        Ok(Place { table: Arc::clone(self), holder })
     }
 
     /// Takes in a session that was just opened.
@@ -110,27 +147,42 @@ impl Table {
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut inner = self.table.inner();
-        if let Some(count) = inner.waiting.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                inner.waiting.remove(&self.address);
-            }
-        }
+/// What a waiting session's place becomes another of. Neither is asked for while a seat is locked: the table looks at seats.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    table: Arc<Table>,
+    address: IpAddr,
+}
+
+impl Place {
+    /// Where it came from, if it is a waiting one's.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let Holder::Waiting(address) = self.holder else { return None };
+        Some(Origin { table: Arc::clone(&self.table), address })
     }
 }
 
-/// What counts as one address: a network of 64 bits is one subscriber's (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            octets[8..].fill(0);
-            IpAddr::V6(Ipv6Addr::from(octets))
+impl Origin {
+    /// A place among the key's.
+    pub(crate) fn for_key(&self, key: KeyId) -> Result<Place, Full> {
+        self.table.place(Holder::Key(key))
+    }
+
+    /// A place among those of the address that logged in at the server.
+    pub(crate) fn for_native(&self) -> Result<Place, Full> {
+        self.table.place(Holder::Native(self.address))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.table.inner();
+        if let Some(count) = inner.places.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                inner.places.remove(&self.holder);
+            }
         }
-        address => address,
     }
 }
 
@@ -153,11 +205,30 @@ mod tests {
         assert!(seat(&table, "2001:db8::ffff", NOW * 2).is_err(), "the same network");
         assert!(seat(&table, "2001:db8:0:1::1", NOW * 2).is_ok());
         assert!(seat(&table, "192.0.2.1", NOW * 2).is_ok());
-        assert!(seats[0].take_natively(), "one that has authenticated does not count");
+        assert_eq!(seats[0].take_natively(), Ok(true), "one that has authenticated does not count");
         seats.push(seat(&table, "2001:db8::ffff", NOW * 2).expect("room again"));
         assert!(seat(&table, "2001:db8::1", NOW * 2).is_err());
         drop(seats);
-        assert!(table.inner().waiting.is_empty());
+        assert!(table.inner().places.is_empty());
+    }
+
+    #[test]
+    fn no_key_and_no_address_has_more_than_its_share_of_the_table() {
+        let table = Arc::new(Table::default());
+        let (one, other) = (KeyId::from_u64(1), KeyId::from_u64(2));
+        let mut held: Vec<_> = (0..MOST_OF_ONE).map(|_| table.of_key(one, NOW).expect("room")).collect();
+        assert_eq!(table.of_key(one, NOW).err(), Some(Full));
+        assert!(table.of_key(other, NOW).is_ok());
+        let waiting = table.wait("192.0.2.1".parse().expect("an address"), NOW).expect("room");
+        let origin = waiting.origin().expect("a waiting one");
+        assert_eq!(origin.for_key(one).err(), Some(Full), "by authenticating inside neither");
+        held.pop();
+        let place = origin.for_key(one).expect("room again");
+        assert!(place.origin().is_none());
+        let natives: Vec<_> = (0..MOST_OF_ONE).map(|_| origin.for_native().expect("room")).collect();
+        assert_eq!(origin.for_native().err(), Some(Full));
+        drop((held, place, natives, waiting));
+        assert!(table.inner().places.is_empty());
     }
 
     #[test]
@@ -171,7 +242,7 @@ mod tests {
         assert!(table.find(&upstream, "one", NOW + Duration::from_secs(10)).is_none());
         drop(early);
         drop(table.wait("192.0.2.2".parse().expect("an address"), NOW * 2));
-        assert!(table.inner().seats.is_empty() && table.inner().waiting.is_empty());
+        assert!(table.inner().seats.is_empty() && table.inner().places.is_empty());
         assert!(table.put(&upstream, &"x".repeat(65), &seat(&table, "192.0.2.1", NOW).expect("room"), NOW).is_err());
     }
 
@@ -186,6 +257,6 @@ mod tests {
         let later = NOW + Duration::from_millis(500);
         put("192.0.2.3", later, NOW * 2).expect("the first one is over");
         put("192.0.2.4", NOW * 3, NOW * 2).expect("over, and not swept out yet");
-        assert_eq!(table.inner().waiting.len(), 1);
+        assert_eq!(table.inner().places.len(), 1);
     }
 }

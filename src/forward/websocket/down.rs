@@ -461,7 +461,7 @@ mod tests {
         let event = frame::text(br#"42["user_updated",{}]"#);
         assert_eq!(passed(&mut gated().0, &[&event]), Err(Closing::EARLY));
         assert_eq!(passed(&mut gated().0, &[&frame::frame(2, b"x", None)]), Err(Closing::EARLY));
-        assert!(seat.take_natively());
+        assert_eq!(seat.take_natively(), Ok(true));
         assert_eq!(passed(&mut down, &[&event]).expect("allowed now"), event);
     }
 

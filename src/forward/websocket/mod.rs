@@ -19,6 +19,7 @@ impl Closing {
     pub(crate) const REVOKED: Self = Self { code: 1008, reason: "key revoked" };
     /// The key is good: the client may come again.
     pub(crate) const CLOSED: Self = Self { code: 1001, reason: "closed by the operator" };
+    pub(crate) const TOO_MANY: Self = Self { code: 1013, reason: "too many sessions" };
     pub(crate) const MALFORMED: Self = Self { code: 1002, reason: "malformed frame" };
     pub(crate) const TOO_LARGE: Self = Self { code: 1009, reason: "message too large" };
     pub(crate) const LEAK: Self = Self { code: 1011, reason: "message withheld" };

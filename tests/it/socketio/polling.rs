@@ -206,3 +206,26 @@ async fn too_long_a_body_is_refused() {
     assert_eq!(post(&rig, &target, &body[..900_000]).await.text(), "ok");
     let _ = connected;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_has_more_sessions_than_its_share_and_others_find_room() {
+    let rig = Rig::new(Kind::Audiobookshelf).await;
+    let greedy = rig.another_key("greedy");
+    let open = async |key: &str| http::get(rig.address, &format!("{OPEN}&token={key}"), &[]).await;
+    let mut last = String::new();
+    for _ in 0..256 {
+        let answer = open(greedy.expose()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        last = answer.text();
+    }
+    assert_eq!(open(greedy.expose()).await.json()["error"], "too_many_sockets");
+    assert_eq!(open(rig.secret()).await.status, 200, "another key");
+    // Neither by an auth in a session that is nobody's yet.
+    let target = opened(&rig).await;
+    assert_eq!(post(&rig, &target, &auth(greedy.expose())).await.status, 400);
+    // One that ends makes room.
+    let sid = serde_json::from_str::<serde_json::Value>(&last[1..]).expect("JSON")["sid"].as_str().expect("an id").to_owned();
+    let target = format!("{OPEN}&token={}&sid={sid}", greedy.expose());
+    assert_eq!(post(&rig, &target, "1").await.status, 200);
+    assert_eq!(open(greedy.expose()).await.status, 200);
+}
