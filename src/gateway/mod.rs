@@ -25,6 +25,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
+use crate::carrier::Carrier;
 use crate::certificates::challenges::Challenges;
 use crate::clock::Clock;
 use crate::forward::socketio::table::Table;
@@ -34,7 +35,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Settings;
 use crate::handouts::Handouts;
 use crate::keys::index::{KeyIndex, Verified};
-use crate::keys::{ApiKey, KeyHasher};
+use crate::keys::{ApiKey, KeyDigest, KeyHasher};
 use crate::lifeline::Lifelines;
 use crate::server::accept::Connections;
 use crate::server::drain::Tasks;
@@ -53,6 +54,7 @@ pub struct Gateway {
     settings: ArcSwap<Settings>,
     connections: Arc<Connections>,
     guesses: Throttle,
+    dead_keys: Throttle,
     native_logins: Throttle,
     sockets: Arc<Table>,
     challenges: Arc<Challenges>,
@@ -105,6 +107,7 @@ impl Gateway {
         index.on_change(move || marker.send_modify(|()| ()));
         let settings = ArcSwap::from_pointee(settings);
         let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
+        let dead_keys = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
         let native_logins = Throttle::new(Arc::clone(&clock), guessing::NATIVE_LOGINS, guessing::ALL_NATIVE_LOGINS);
         let connections = Arc::default();
         Arc::new(Self {
@@ -117,6 +120,7 @@ impl Gateway {
             settings,
             connections,
             guesses,
+            dead_keys,
             native_logins,
             challenges,
             unbelieved_proxy: ArcSwapOption::empty(),
@@ -183,12 +187,22 @@ impl Gateway {
         self.index.find(&self.hasher.digest(key))
     }
 
+    /// Why a key is not known.
+    pub(crate) fn unknown(&self, digest: &KeyDigest, carrier: Carrier) -> Refusal {
+        if self.index.was_known(digest) { Refusal::DeadKey(carrier) } else { Refusal::UnknownKey(carrier) }
+    }
+
     /// A refusal as its client may read it: one wrong guess too many is a 429.
     pub(crate) fn throttled(&self, client: IpAddr, refusal: Refusal) -> Refusal {
-        if !refusal.is_wrong_guess() {
+        let throttle = if refusal.is_wrong_guess() {
+            &self.guesses
+        } else if refusal.is_of_dead_key() {
+            // Of their own: a household's apps whose key was revoked must not lock its people out, who log in at the media server.
+            &self.dead_keys
+        } else {
             return refusal;
-        }
-        match self.guesses.count(client) {
+        };
+        match throttle.count(client) {
             Ok(()) => refusal,
             Err(TooOften { retry_after_secs }) => Refusal::Guessing { refused: Box::new(refusal), retry_after_secs },
         }

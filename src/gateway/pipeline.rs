@@ -248,16 +248,13 @@ impl Visit<'_> {
 
     /// The key, or a note of the id that it claims.
     pub(super) fn known_key(&self, key: &ApiKey, carrier: Carrier, notes: &mut Notes) -> Result<Verified, Refusal> {
-        let found = self.find(key);
+        let gateway = self.worker.gateway();
+        let digest = gateway.hasher.digest(key);
+        let found = gateway.index.find(&digest);
         if let (None, Some(trail)) = (&found, notes) {
             trail.claimed = Some(key.id());
         }
-        found.ok_or(Refusal::UnknownKey(carrier))
-    }
-
-    pub(super) fn find(&self, key: &ApiKey) -> Option<Verified> {
-        let gateway = self.worker.gateway();
-        gateway.index.find(&gateway.hasher.digest(key))
+        found.ok_or_else(|| gateway.unknown(&digest, carrier))
     }
 
     pub(super) fn admit(

@@ -41,6 +41,9 @@ pub enum Refusal {
     /// A well-formed key that nobody issued, or that was revoked.
     #[error("unknown or revoked key")]
     UnknownKey(Carrier),
+    /// A key that was good a while ago.
+    #[error("a revoked key, or the old secret of a rotated one")]
+    DeadKey(Carrier),
     /// A well-formed ticket that nobody was given, or that has died.
     #[error("unknown, expired or dead media ticket")]
     UnknownTicket(Carrier),
@@ -198,6 +201,7 @@ impl Refusal {
             | Self::ForeignCredential(_)
             | Self::Malformed(..)
             | Self::UnknownKey(_)
+            | Self::DeadKey(_)
             | Self::UnknownTicket(_)
             | Self::TicketElsewhere(_)
             | Self::Denied(..)
@@ -271,6 +275,7 @@ impl Refusal {
             Self::ForeignCredential(_) => "foreign-credential",
             Self::Malformed(..) => "malformed-key",
             Self::UnknownKey(_) => "unknown-key",
+            Self::DeadKey(_) => "dead-key",
             Self::UnknownTicket(_) => "unknown-ticket",
             Self::TicketElsewhere(_) => "ticket-elsewhere",
             Self::Denied(Denied::Disabled, _) => "disabled-key",
@@ -317,6 +322,7 @@ impl Refusal {
             Self::ForeignCredential(carrier)
             | Self::Malformed(_, carrier)
             | Self::UnknownKey(carrier)
+            | Self::DeadKey(carrier)
             | Self::UnknownTicket(carrier)
             | Self::UnknownNative(carrier)
             | Self::TicketElsewhere(carrier)
@@ -331,7 +337,7 @@ impl Refusal {
         match self {
             Self::Malformed(..) | Self::UnknownKey(_) | Self::UnknownTicket(_) | Self::TicketElsewhere(_) | Self::UnknownNative(_) => true,
             Self::ForeignCredential(carrier) => matches!(carrier, Carrier::LoginForm | Carrier::RefreshToken),
-            Self::Denied(denied, _) => matches!(denied, Denied::Disabled | Denied::Expired | Denied::OtherUpstream),
+            Self::Denied(denied, _) => matches!(denied, Denied::OtherUpstream),
             _ => false,
         }
     }
@@ -339,15 +345,22 @@ impl Refusal {
     /// Whether the audit log shall say that it happened: somebody was at the door with a credential, or where keys have no business.
     pub const fn is_of_note(&self) -> bool {
         self.is_wrong_guess()
+            || self.is_of_dead_key()
             || matches!(
                 self,
                 Self::Guessing { .. }
+                    | Self::OtherNetwork
                     | Self::TooManyLogins(_)
                     | Self::Restricted
                     | Self::ClearText
                     | Self::Carrier(_)
                     | Self::Denied(Denied::MissingScope { .. }, _)
             )
+    }
+
+    /// Whether it says that a key is dead that was good once: no guess, but nothing that should go on for ever either.
+    pub const fn is_of_dead_key(&self) -> bool {
+        matches!(self, Self::DeadKey(_) | Self::Denied(Denied::Disabled | Denied::Expired, _))
     }
 
     /// Whether the client's connection must not carry another request: what it sends next cannot be trusted to be one.

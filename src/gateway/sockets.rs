@@ -165,13 +165,14 @@ impl Porter {
             };
         }
         let gateway = self.worker.gateway();
-        let Ok(key) = ApiKey::parse(text) else { return self.refused(seat) };
-        let verified = gateway.index.find(&gateway.hasher.digest(&key));
-        let permit = match self.admit(verified, Proof::Key(key, Carrier::AuthPacket)) {
+        let carrier = Carrier::AuthPacket;
+        let Ok(key) = ApiKey::parse(text) else { return self.refused(seat, Refusal::UnknownKey(carrier)) };
+        let digest = gateway.hasher.digest(&key);
+        let permit = match self.admit(gateway.index.find(&digest), Proof::Key(key, carrier)) {
             Ok(permit) => permit,
-            // A good key, and no guess; the client is told of it as of a bad one all the same, since a socket has no words for it.
-            Err(Some(Denied::OtherNetwork)) => return Self::unless_too_often(seat, false),
-            Err(_) => return self.refused(seat),
+            // The client is told the same whatever it is, since a socket has no words for it.
+            Err(Some(denied)) => return self.refused(seat, Refusal::denied(denied, Some(carrier))),
+            Err(None) => return self.refused(seat, gateway.unknown(&digest, carrier)),
         };
         match seat.take(permit.key()) {
             Ok(true) => {}
@@ -188,11 +189,8 @@ impl Porter {
     }
 
     /// A guess counts against the client's address, as any other guess at a key does.
-    fn refused(&self, seat: &Seat) -> Verdict {
-        Self::unless_too_often(seat, self.worker.gateway().guesses().count(self.client).is_err())
-    }
-
-    fn unless_too_often(seat: &Seat, is_throttled: bool) -> Verdict {
+    fn refused(&self, seat: &Seat, refusal: Refusal) -> Verdict {
+        let is_throttled = matches!(self.worker.gateway().throttled(self.client, refusal), Refusal::Guessing { .. });
         match seat.standing() {
             Standing::Waiting(_) if !seat.fail() && !is_throttled => Verdict::Refused,
             Standing::Waiting(_) => Verdict::Closed(Closing::GUESSES),

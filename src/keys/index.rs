@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::clock::Timestamp;
+use crate::keys::dead::Dead;
 use crate::keys::record::{IndexEntry, KeyRecord};
 use crate::keys::shard::{Shard, ShardBuilder};
 use crate::keys::{KeyDigest, KeyId, Scopes};
@@ -20,6 +21,8 @@ pub struct KeyIndex {
     shards: Box<[ArcSwap<Shard>]>,
     /// Held by whoever replaces shards; readers never see it.
     writer: Mutex<Lives>,
+    /// Secrets that were taken out, for whoever asks about one that is not known.
+    dead: Mutex<Dead>,
     /// Whom to tell after a secret was taken out or changed.
     listeners: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
@@ -111,7 +114,7 @@ impl KeyIndex {
 
     fn from_builders(builders: Vec<ShardBuilder>, lives: Lives) -> Self {
         let shards = builders.into_iter().map(|builder| ArcSwap::from_pointee(builder.build())).collect();
-        Self { shards, writer: Mutex::new(lives), listeners: Mutex::default() }
+        Self { shards, writer: Mutex::new(lives), dead: Mutex::default(), listeners: Mutex::default() }
     }
 
     /// How many secrets are known.
@@ -137,6 +140,11 @@ impl KeyIndex {
         for shard in &self.shards {
             shard.load().expiring(now, until).for_each(&mut visit);
         }
+    }
+
+    /// Whether a secret that is not known was, a while ago. Takes a lock: only for what is refused.
+    pub fn was_known(&self, digest: &KeyDigest) -> bool {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).holds(digest)
     }
 
     /// `listener` is called after each change that took secrets out or changed them, when no reader sees the old state any more, by
@@ -173,7 +181,9 @@ impl KeyIndex {
         let takes_away = changes.iter().any(|(removed, _)| !removed.is_empty());
         {
             let mut lives = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
             for (slot, (removed, added)) in self.shards.iter().zip(changes) {
+                removed.iter().filter(|digest| added.iter().all(|entry| entry.digest != **digest)).for_each(|digest| dead.bury(digest));
                 if !removed.is_empty() || !added.is_empty() {
                     slot.store(Arc::new(slot.load().changed(&removed, &added, &mut lives)));
                 }
@@ -269,6 +279,7 @@ mod tests {
         index.replace(None, &first);
         index.replace(Some(&first), &second);
         assert!(index.find(&digest(1, 1)).is_none());
+        assert!(index.was_known(&digest(1, 1)) && !index.was_known(&digest(2, 1)) && !index.was_known(&digest(3, 1)));
         assert_eq!(index.len(), 1);
         let mut revoked = second.clone();
         revoked.revoked_at = Some(Timestamp::from_millis(1));

@@ -1,6 +1,7 @@
 //! keygate's own credential: its text, its stored form, and the index that the request path asks.
 
 pub mod admin;
+mod dead;
 pub mod index;
 pub mod key;
 pub mod preset;
