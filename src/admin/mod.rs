@@ -26,6 +26,7 @@ mod lines;
 pub mod listener;
 mod names;
 pub mod openapi;
+pub mod outstanding;
 pub mod page_sessions;
 mod password;
 mod power;
@@ -57,6 +58,7 @@ use crate::audit::{Act, Field, Object, Value, Verb};
 use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::doctor::{Examined, Finding, Verdict};
+use crate::handouts::Handouts;
 use crate::registry::{Forgotten, Registry};
 use crate::server::clients::ClientAuthorities;
 use crate::store::redb::RedbStore;
@@ -100,6 +102,7 @@ pub struct Admin {
     clients: Option<Arc<ClientAuthorities>>,
     door: Door,
     usage: Option<Arc<Usage>>,
+    handouts: Option<Arc<Handouts>>,
 }
 
 impl Admin {
@@ -129,6 +132,7 @@ impl Admin {
             clients: None,
             door,
             usage: None,
+            handouts: None,
         }
     }
 
@@ -158,6 +162,13 @@ impl Admin {
     #[must_use]
     pub fn with_usage(mut self, usage: Arc<Usage>) -> Self {
         self.usage = Some(usage);
+        self
+    }
+
+    /// With what opens media without a key.
+    #[must_use]
+    pub fn with_handouts(mut self, handouts: Arc<Handouts>) -> Self {
+        self.handouts = Some(handouts);
         self
     }
 

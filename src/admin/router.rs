@@ -24,6 +24,7 @@ use crate::admin::extract::{Asked, Given, Named};
 use crate::admin::guard::MAX_BODY_BYTES;
 use crate::admin::keys::Filter;
 use crate::admin::lines::Lines;
+use crate::admin::outstanding::{SessionList, SessionsDropped, TicketList, TicketsTakenBack};
 use crate::admin::table::{For, Stream, Table};
 use crate::admin::usage::{KeyUsageView, StreamLine, StreamList, TotalsView};
 use crate::admin::{Actor, Admin, credentials, emby, openapi, summary};
@@ -71,6 +72,8 @@ pub(super) fn routes(table: Table) -> Table {
         .at(&delete, "/api/api-keys/{id}", keys, "Revoke a key for good", revoke_key)
         .at(&post, "/api/api-keys/{id}/rotate", keys, "Give a key a new secret; the answer shows it, once", rotate_key)
         .at(&get, "/api/api-keys/{id}/usage", read, "Show what a key is used for, by whom, and what runs on it", key_usage)
+        .at(&get, "/api/api-keys/{id}/tickets", read, "List what was handed out to a key and opens media without it", tickets)
+        .at(&delete, "/api/api-keys/{id}/tickets", keys, "Take that back; the key stays good", take_tickets_back)
         .at(&get, "/api/usage", read, "Sums by media server since there is a store", totals)
         .at(&get, "/api/streams", read, "List what runs now", streams)
         .at(&delete, "/api/streams/{id}", keys, "Close one thing that runs; its key stays good", close_stream)
@@ -84,6 +87,8 @@ pub(super) fn routes(table: Table) -> Table {
         .at(&post, "/api/accounts/{id}/login", accounts, "Log an account in at its media server now", login)
         .at(&put, "/api/accounts/{id}/credential", accounts, "Give an account another credential", set_credential)
         .at(&get, "/api/accounts/{id}/forwarding", read, "Ask the media server whether it believes keygate's X-Forwarded-For", forwarding)
+        .at(&get, "/api/accounts/{id}/sessions", read, "List an account's sessions at its media server", sessions)
+        .at(&delete, "/api/accounts/{id}/sessions", accounts, "Let them go; the next request logs in anew", drop_sessions)
         .at(&get, "/api/admin-tokens", read, "List admin tokens", credentials::list_tokens)
         .at(&post, "/api/admin-tokens", all, "Make an admin token; the answer shows it, once", credentials::create_token)
         .at(&delete, "/api/admin-tokens/{id}", all, "Revoke an admin token for good", credentials::revoke_token)
@@ -251,6 +256,22 @@ async fn available(State(admin): Shared, Asked(whose): Asked<Whose>) -> Answer<A
 
 async fn key_usage(State(admin): Shared, Named(id): Named) -> Answer<KeyUsageView> {
     admin.blocking(move |admin| admin.key_usage(&id)).await.map(Json)
+}
+
+async fn tickets(State(admin): Shared, Named(id): Named) -> Answer<TicketList> {
+    admin.blocking(move |admin| admin.tickets(&id)).await.map(Json)
+}
+
+async fn take_tickets_back(State(admin): Shared, Extension(peer): Asker, Named(id): Named) -> Answer<TicketsTakenBack> {
+    admin.blocking(move |admin| admin.take_tickets_back(&id, peer)).await.map(Json)
+}
+
+async fn sessions(State(admin): Shared, Named(id): Named) -> Answer<SessionList> {
+    admin.blocking(move |admin| admin.account_sessions(&id)).await.map(Json)
+}
+
+async fn drop_sessions(State(admin): Shared, Extension(peer): Asker, Named(id): Named) -> Answer<SessionsDropped> {
+    admin.blocking(move |admin| admin.drop_sessions(&id, peer)).await.map(Json)
 }
 
 async fn totals(State(admin): Shared) -> Answer<TotalsView> {

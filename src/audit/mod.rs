@@ -126,6 +126,10 @@ pub enum Verb {
     Refused,
     /// Requests were refused since too many of their address were before.
     Throttled,
+    /// An operator took back what was handed out to a key.
+    TicketsTakenBack,
+    /// An operator let the sessions of an account go.
+    SessionsDropped,
     /// Somebody logged in to the admin page.
     SignedIn,
     /// Somebody tried to, with a wrong password.
@@ -162,6 +166,8 @@ impl Verb {
             Self::LoginRecovered => "login-recovered",
             Self::Refused => "refused",
             Self::Throttled => "throttled",
+            Self::TicketsTakenBack => "tickets-taken-back",
+            Self::SessionsDropped => "sessions-dropped",
             Self::SignedIn => "signed-in",
             Self::SignInFailed => "sign-in-failed",
         }

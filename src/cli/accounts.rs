@@ -11,7 +11,7 @@ use crate::cli::ask::{self, SecretArgs};
 use crate::cli::client::{Backend, encoded};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, Output};
-use crate::cli::{Global, time};
+use crate::cli::{Global, outstanding, time};
 
 /// `keygate accounts …`. An ACCOUNT is named `upstream/name`, or by its name where that is unambiguous.
 #[derive(Subcommand, Debug)]
@@ -45,6 +45,14 @@ pub enum AccountsCommand {
         /// Take it away although minted accounts need it
         #[arg(long, requires = "off")]
         force: bool,
+    },
+    /// List an account's sessions at its media server
+    Sessions {
+        /// upstream/name, or name
+        account: String,
+        /// Let all of them go, and end them there; the next request logs in anew
+        #[arg(long)]
+        drop: bool,
     },
     /// Remove an account
     Remove {
@@ -111,8 +119,12 @@ pub struct SetCredentialArgs {
 
 /// `keygate accounts …`.
 pub(crate) async fn run(command: &AccountsCommand, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    if let AccountsCommand::Sessions { account, drop } = command {
+        return outstanding::sessions(account, *drop, global, output).await;
+    }
     let backend = Backend::open(global, output).await?;
     match command {
+        AccountsCommand::Sessions { .. } => Ok(()),
         AccountsCommand::Add(args) => add(args, &backend, output).await,
         AccountsCommand::List(args) if args.available => available(args, &backend, output).await,
         AccountsCommand::List(args) => list(args, &backend, output).await,
@@ -254,7 +266,7 @@ fn removal_question(account: &AccountView, revoke_keys: bool) -> String {
 }
 
 /// The one account that a text means.
-async fn find(backend: &Backend, text: &str) -> Result<AccountView, Failure> {
+pub(super) async fn find(backend: &Backend, text: &str) -> Result<AccountView, Failure> {
     let mut found = backend.get::<AccountList>(&format!("/api/accounts?match={}", encoded(text))).await?.accounts;
     match (found.pop(), found.len()) {
         (Some(account), 0) => Ok(account),
@@ -271,7 +283,7 @@ fn method(account: &AccountView) -> String {
     format!("{}{administrator}", account.method)
 }
 
-fn full_name(account: &AccountView) -> String {
+pub(super) fn full_name(account: &AccountView) -> String {
     format!("{}/{}", account.upstream, account.name)
 }
 

@@ -12,7 +12,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::limits::{self, LimitArgs};
 use crate::cli::output::{Format, Output};
 use crate::cli::time::{Expiry, ago, day, parse_expiry, parse_span};
-use crate::cli::{Global, ask, bulk, explain, transfer, usage};
+use crate::cli::{Global, ask, bulk, explain, outstanding, transfer, usage};
 use crate::clock::{Clock, SystemClock};
 use crate::keys::{Preset, Scope};
 use crate::secret::Secret;
@@ -50,6 +50,14 @@ pub enum KeysCommand {
         /// How long the old secret stays good, for example 24h; without it the old one dies at once
         #[arg(long, value_name = "SPAN", default_value = "0s", hide_default_value = true)]
         overlap: String,
+    },
+    /// List what was handed out to a key and opens media without it: tickets in URLs, play sessions
+    Tickets {
+        /// Id, name, or the last four of the id
+        key: String,
+        /// Take all of it back; the key stays good, and what runs goes on
+        #[arg(long)]
+        revoke: bool,
     },
     /// End a key for good
     Revoke {
@@ -191,6 +199,7 @@ pub(crate) async fn run(command: &KeysCommand, global: &Global, output: &mut Out
         KeysCommand::Disable { key } => switch(key, false, global, output).await,
         KeysCommand::Enable { key } => switch(key, true, global, output).await,
         KeysCommand::Rotate { key, overlap } => rotate(key, overlap, global, output).await,
+        KeysCommand::Tickets { key, revoke } => outstanding::tickets(key, *revoke, global, output).await,
         KeysCommand::Revoke { key, yes, dry_run } => revoke(key, *yes, *dry_run, global, output).await,
         KeysCommand::Export => transfer::export(global, output).await,
         KeysCommand::Import { file, out, .. } => transfer::import(file, out.as_deref(), global, output).await,

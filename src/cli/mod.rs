@@ -23,6 +23,7 @@ mod manual;
 mod online;
 pub mod open;
 pub mod output;
+mod outstanding;
 mod process;
 pub mod serve;
 mod signals;
@@ -60,10 +61,10 @@ Run:
   healthcheck   Exit 0 when the gateway answers, else 1
 
 Keys and accounts:
-  keys          create, list, show, edit, test, disable, enable, rotate, revoke,
+  keys          create, list, show, edit, test, disable, enable, rotate, tickets, revoke,
                 export, import
   streams       list, close
-  accounts      add, list, show, login, set-credential, set-administrator, remove
+  accounts      add, list, show, login, sessions, set-credential, set-administrator, remove
   explain       Say what right a request takes, and which presets have it
 
 Store and certificates:
@@ -249,7 +250,10 @@ mod tests {
             assert!(help.contains(&format!("\n  {name} ")), "{name} is missing from:\n{help}");
         }
         for noun in ["keys", "accounts", "store", "tls", "admin"] {
-            let line = help.lines().find(|line| line.trim_start().starts_with(noun)).expect("a line");
+            let mut lines = help.lines().skip_while(|line| !line.trim_start().starts_with(noun));
+            let first = lines.next().expect("a line");
+            // What does not fit stands further in below it.
+            let line = [first].into_iter().chain(lines.take_while(|line| line.starts_with("    "))).collect::<Vec<_>>().join(" ");
             for verb in command.find_subcommand(noun).expect("a noun").get_subcommands() {
                 assert!(line.contains(verb.get_name()), "{noun} {} is missing from: {line}", verb.get_name());
             }

@@ -12,6 +12,7 @@ mod closing;
 mod entry;
 mod keeper;
 mod learning;
+mod listing;
 mod people;
 mod scanner;
 mod sharded;
@@ -38,6 +39,7 @@ use crate::upstream::session::Sessions;
 
 pub use self::entry::GOOD_FOR;
 pub use self::learning::{Holder, Learning};
+pub use self::listing::HandoutView;
 
 /// How long a key's ticket is written into URLs before a new one is made.
 const TICKET_FRESH_FOR: Duration = Duration::from_secs(3600);

@@ -183,6 +183,23 @@ async fn whatever_kills_a_key_kills_its_handouts_for_good() {
 }
 
 #[tokio::test]
+async fn what_is_taken_back_of_a_key_is_gone_for_good_and_nothing_else_is() {
+    let world = World::new();
+    let (mine, theirs) = (world.ticket(1), world.ticket(2));
+    world.handouts.hand_out(ID, Capability::PlaySession, &world.key(1), &home());
+    world.tidy().await;
+    let sorts: Vec<_> = world.handouts.of_key(key(1).id).into_iter().map(|view| view.sort).collect();
+    assert!(sorts.len() == 2 && sorts.contains(&"ticket") && sorts.contains(&"play-session"), "{sorts:?}");
+    assert_eq!((world.handouts.take_back(key(1).id), world.handouts.take_back(key(1).id)), (2, 0));
+    assert!(!world.opens(&mine) && world.opens(&theirs) && world.handouts.by_capability(ID, None, &home()).is_none());
+    let new = world.ticket(1);
+    assert!(new.expose() != mine.expose() && world.opens(&new), "the key gets another one");
+    world.tidy().await;
+    let world = world.restarted();
+    assert!(!world.opens(&mine) && world.opens(&new) && world.opens(&theirs));
+}
+
+#[tokio::test]
 async fn handouts_survive_a_restart_with_their_last_use() {
     let world = World::new();
     let ticket = world.ticket(1);

@@ -36,6 +36,7 @@ mod manual;
 mod minted;
 mod mistakes;
 mod native_logins;
+mod outstanding;
 mod patience;
 mod proxied;
 mod redirect;

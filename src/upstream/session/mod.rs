@@ -10,6 +10,7 @@ mod core;
 mod flight;
 mod gate;
 mod known;
+mod listing;
 mod minting;
 mod persist;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use rustc_hash::FxHashMap;
 
+pub use self::listing::SessionView;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
 use crate::scrub::Secrets;
