@@ -154,7 +154,8 @@ async fn what_root_restores_and_seals_anew_belongs_to_the_user_of_the_service() 
     home.run("store backup copy.redb").await.ok();
     home.signal("TERM");
     home.ended().await;
-    let files = || fs::read_dir(home.folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
+    let within = |folder: &Path| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
+    let files = || [within(home.folder.path()), within(&home.folder.path().join("store"))].concat();
     for path in files().into_iter().chain([home.folder.path().to_owned()]) {
         chown(path, Some(SERVICE.0), Some(SERVICE.1)).expect("given");
     }
