@@ -137,8 +137,11 @@ impl Meter {
         let (now, interval, window) = (nanos(now), rate.interval(), rate.window());
         let next = |due: u64| due.clamp(now, now.saturating_add(window)).saturating_add(interval);
         let full = now.saturating_add(window);
-        let taken = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(next(due)).filter(|next| *next <= full));
-        taken.map(drop).map_err(|due| seconds(next(due) - full).max(1))
+        // What another rate left behind is cut down to what this one can mean, also by who is refused: else it would stay as it is for as
+        // long as that rate says.
+        let after = |due: u64| if next(due) <= full { Some(next(due)) } else { (due > full).then_some(full) };
+        let due = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).unwrap_or_else(|due| due);
+        if next(due) <= full { Ok(()) } else { Err(seconds(next(due) - full).max(1)) }
     }
 
     /// What is left; counts nothing.

@@ -128,7 +128,10 @@ async fn a_key_that_is_no_good_is_a_wrong_password_and_a_guess() {
         let disabled = rig.another_key("disabled");
         rig.keep().registry.edit_key(disabled.id(), KeyPatch { is_active: Some(false), ..KeyPatch::default() }).unwrap();
         rig.standin.control().clear_journal();
-        let bad = ["alice-password", "kg_nonsense", disabled.expose(), "kgt_0123456789abcdefghijABCDEFGH", &rig.secret()[..40]];
+        let bad = ["alice-password", "kg_nonsense", "kgt_0123456789abcdefghijABCDEFGH", &rig.secret()[..40]];
+        // One that is known to be dead is as bad, and no guess.
+        let answer = log_in(&rig, kind, disabled.expose()).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (401, &json!("invalid_api_key")), "{kind}");
         for turn in 0..25 {
             let answer = log_in(&rig, kind, bad[turn % bad.len()]).await;
             let (status, error) = if turn < 20 { (401, "invalid_api_key") } else { (429, "too_many_failures") };
