@@ -8,7 +8,7 @@ use crate::forward::body::GatewayBody;
 use crate::gateway::pipeline::Visit;
 use crate::gateway::respond;
 use crate::limits::live::Live;
-use crate::policy::Client;
+use crate::policy::{Client, Denied};
 
 impl Visit<'_> {
     /// Who asks; the request counts against these limits, and its answer tells of them.
@@ -20,9 +20,16 @@ impl Visit<'_> {
         Client { address: self.client.ip, lifelines: self.worker.lifelines(), counted_at }
     }
 
-    /// Says on an answer what is left of a rate, to who may use the key.
+    /// The request was not admitted. A key that may not be known by its refusal is not known by its limits either.
+    pub(super) fn uncounted(&self, denied: Denied) {
+        if !matches!(denied, Denied::Exceeded(_)) {
+            self.limits.take();
+        }
+    }
+
+    /// Says on an answer what is left of a rate.
     pub(super) fn tell_limits(&self, answer: &mut Response<GatewayBody>) {
-        let Some(limits) = self.limits.take().filter(|limits| limits.may_come_from(self.client.ip)) else { return };
+        let Some(limits) = self.limits.take() else { return };
         if let Some((rate, left)) = limits.requests_left(self.worker.gateway().clock().monotonic()) {
             respond::with_rate(answer, rate, left);
         }

@@ -268,7 +268,7 @@ impl Visit<'_> {
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, needs, subject: Some(subject), now: gateway.clock.now() };
         let client = self.counted(verified.limits());
-        let permit = policy::admit(verified, proof, account, wanted, client)?;
+        let permit = policy::admit(verified, proof, account, wanted, client).inspect_err(|denied| self.uncounted(*denied))?;
         self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)
     }

@@ -92,3 +92,16 @@ async fn tickets_and_login_forms_count_as_their_key_and_a_reached_limit_is_no_gu
     }
     assert!(scene.rig.app().gateway.guesses().check(FROM.parse().expect("an address")).is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_refused_as_an_unknown_one_is_not_told_from_it_by_its_limits() {
+    let scene = Scene::new(Kind::Emby).await;
+    let key = scene.key(rate("20/min"));
+    assert_eq!(told(&scene.ask(FROM, &key, ECHO).await)[0], Some("20"));
+    let patch = KeyPatch { is_active: Some(false), ..KeyPatch::default() };
+    scene.rig.keep().registry.edit_key(key.id(), patch).expect("edited");
+    let refused = scene.ask(FROM, &key, ECHO).await;
+    let unknown = ApiKey::generate(keygate::keys::KeyId::from_u64(4711)).expect("random bytes");
+    let stranger = scene.ask(FROM, &unknown, ECHO).await;
+    assert_eq!((refused.status, told(&refused), &refused.body), (StatusCode::UNAUTHORIZED, [None; 3], &stranger.body));
+}
