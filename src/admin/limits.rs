@@ -21,6 +21,9 @@ pub struct PatchLimits {
     /// Streams at once; null: any number.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub streams: Option<Option<u32>>,
+    /// Speed of bodies; null: any.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Option<String>>,
 }
 
 /// A field that is there, null or not: told from one that is absent.
@@ -42,6 +45,7 @@ pub(super) fn of_patch(patch: PatchLimits) -> Result<LimitsPatch, AdminError> {
     Ok(LimitsPatch {
         networks: patch.networks.map(|networks| networks.map(read).transpose()).transpose().map_err(invalid)?,
         rate: parsed(patch.rate)?,
+        bandwidth: parsed(patch.bandwidth)?,
         streams: patch.streams.map(|most| most.map(some_streams).transpose()).transpose().map_err(invalid)?,
     })
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::admin::api::{KeyView, NewKeyRequest, PatchKeyRequest};
 use crate::admin::limits::PatchLimits;
 use crate::cli::failure::Failure;
+use crate::limits::bandwidth::Bandwidth;
 use crate::limits::rate::Rate;
 use crate::limits::{BadLimit, LimitsText, networks, some_streams};
 
@@ -23,6 +24,9 @@ pub struct LimitArgs {
     /// How many streams and downloads may run at once: 3; "none": any number
     #[arg(long, value_name = "N")]
     pub streams: Option<String>,
+    /// How fast its bodies may move, all together: 20Mbit, 2MiB/s; "none": as fast as they can
+    #[arg(long, value_name = "SPEED")]
+    pub bandwidth: Option<String>,
 }
 
 impl LimitArgs {
@@ -30,7 +34,8 @@ impl LimitArgs {
     fn read(&self) -> Result<PatchLimits, Failure> {
         let streams = value::<Streams>("--streams", self.streams.as_ref())?;
         let streams = streams.map(|most| most.and_then(|most| most.parse().ok()));
-        Ok(PatchLimits { networks: self.networks()?, rate: value::<Rate>("--rate", self.rate.as_ref())?, streams })
+        let bandwidth = value::<Bandwidth>("--bandwidth", self.bandwidth.as_ref())?;
+        Ok(PatchLimits { networks: self.networks()?, rate: value::<Rate>("--rate", self.rate.as_ref())?, streams, bandwidth })
     }
 
     fn networks(&self) -> Result<Option<Option<Vec<String>>>, Failure> {
@@ -47,7 +52,12 @@ impl LimitArgs {
     /// Puts them into what asks for a key.
     pub(super) fn limit(&self, request: &mut NewKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let limits = LimitsText { networks: patch.networks.flatten(), rate: patch.rate.flatten(), streams: patch.streams.flatten() };
+        let limits = LimitsText {
+            networks: patch.networks.flatten(),
+            rate: patch.rate.flatten(),
+            streams: patch.streams.flatten(),
+            bandwidth: patch.bandwidth.flatten(),
+        };
         request.limits = (limits != LimitsText::default()).then_some(limits);
         Ok(())
     }
@@ -55,7 +65,7 @@ impl LimitArgs {
     /// Puts them into what changes a key. `none`: all limits are lifted.
     pub(super) fn change(&self, none: bool, request: &mut PatchKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let is_said = patch.networks.is_some() || patch.rate.is_some() || patch.streams.is_some();
+        let is_said = patch.networks.is_some() || patch.rate.is_some() || patch.streams.is_some() || patch.bandwidth.is_some();
         request.limits = if none { Some(None) } else { is_said.then_some(Some(patch)) };
         Ok(())
     }
@@ -87,11 +97,12 @@ fn said(switch: &str, parsed: Result<(), BadLimit>) -> Result<(), Failure> {
 }
 
 /// The lines of `keygate keys show` about limits.
-pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 3] {
+pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 4] {
     let limits = key.limits.take().unwrap_or_default();
     [
         ("only from", limits.networks.map(|networks| networks.join(", "))),
         ("rate", limits.rate),
         ("streams", limits.streams.map(|most| most.to_string())),
+        ("bandwidth", limits.bandwidth),
     ]
 }

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use crate::forward::pace::Pacer;
 use crate::forward::scrub;
 use crate::gateway::trail::Trail;
 use crate::handouts::Learning;
@@ -132,6 +133,7 @@ struct ClientBody {
     idle_timeout: Duration,
     waiting: Option<(Pin<Box<Sleep>>, tokio::time::Instant)>,
     waited: Duration,
+    pacer: Option<Box<Pacer>>,
 }
 
 impl RequestBody {
@@ -151,8 +153,17 @@ impl RequestBody {
             return Self::empty();
         }
         let sent = Sent { held: RefCell::new(hold.then(Vec::new)), ..Sent::default() };
-        let client = ClientBody { incoming, idle_timeout, waiting: None, waited: Duration::ZERO };
+        let client = ClientBody { incoming, idle_timeout, waiting: None, waited: Duration::ZERO, pacer: None };
         Self { source: Source::Client(Box::new(client)), sent: Rc::new(sent) }
+    }
+
+    /// With its speed limited.
+    #[must_use]
+    pub fn paced(mut self, pacer: Option<Box<Pacer>>) -> Self {
+        if let Source::Client(client) = &mut self.source {
+            client.pacer = pacer;
+        }
+        self
     }
 
     /// Whether there is none.
@@ -167,6 +178,20 @@ impl RequestBody {
 }
 
 impl ClientBody {
+    fn held(&self) -> u64 {
+        self.pacer.as_ref().map_or(0, |pacer| pacer.held())
+    }
+
+    fn poll_paced(&mut self, cx: &mut Context<'_>, bytes_so_far: u64) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(pacer) = &mut self.pacer
+            && let Some(rest) = ready!(pacer.poll_rest(cx))
+        {
+            return Poll::Ready(Some(Ok(rest)));
+        }
+        let polled = ready!(self.poll_data(cx, bytes_so_far));
+        Poll::Ready(polled.map(|data| data.map(|data| passed(self.pacer.as_mut(), data))))
+    }
+
     fn poll_data(&mut self, cx: &mut Context<'_>, bytes_so_far: u64) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
@@ -224,7 +249,7 @@ impl Body for RequestBody {
             Source::Empty => None,
             Source::Held(frames) => frames.next().map(Ok),
             Source::Client(client) => {
-                let polled = client.poll_data(cx, sent.bytes.get());
+                let polled = client.poll_paced(cx, sent.bytes.get());
                 sent.waits_for_client.set(polled.is_pending());
                 match ready!(polled) {
                     Some(Ok(_)) if is_too_slow(sent.bytes.get(), client.waited) => Some(Err(BodyError::TooSlow)),
@@ -254,7 +279,7 @@ impl Body for RequestBody {
             Source::Empty => true,
             Source::Held(frames) => frames.len() == 0,
             Source::Client(client) => {
-                let end = client.incoming.is_end_stream();
+                let end = client.incoming.is_end_stream() && client.held() == 0;
                 if end {
                     self.sent.complete.set(true);
                 }
@@ -267,9 +292,26 @@ impl Body for RequestBody {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Held(frames) => SizeHint::with_exact(frames.as_slice().iter().map(|frame| frame.len() as u64).sum()),
-            Source::Client(client) => client.incoming.size_hint(),
+            Source::Client(client) => longer(client.incoming.size_hint(), client.held()),
         }
     }
+}
+
+/// What of some data goes on now.
+fn passed(pacer: Option<&mut Box<Pacer>>, data: Bytes) -> Bytes {
+    match pacer {
+        Some(pacer) => pacer.pass(data),
+        None => data,
+    }
+}
+
+/// A hint of what is to come, and of what is held back beside it.
+fn longer(mut hint: SizeHint, held: u64) -> SizeHint {
+    if let Some(upper) = hint.upper() {
+        hint.set_upper(upper + held);
+    }
+    hint.set_lower(hint.lower() + held);
+    hint
 }
 
 impl Sent {
@@ -351,19 +393,45 @@ pub struct Metered {
     bytes: u64,
     complete: bool,
     learning: Option<Box<Learning>>,
+    pacer: Option<Box<Pacer>>,
     admission: Admission,
 }
 
 impl Metered {
     /// Wraps an answer's body.
     pub fn new(source: scrub::Source, lease: Option<Lease>, sent: Rc<Sent>, admission: Admission, trail: Option<Box<Trail>>) -> Self {
-        let mut metered = Self { source, lease, sent, trail, bytes: 0, complete: false, learning: None, admission };
+        let mut metered = Self { source, lease, sent, trail, bytes: 0, complete: false, learning: None, pacer: None, admission };
         if metered.source.is_end() {
             metered.end();
         } else if let (Some(trail), Some(permit)) = (&mut metered.trail, metered.admission.permit()) {
             trail.opens(Sort::Stream, permit, None);
         }
         metered
+    }
+
+    /// With its speed limited.
+    #[must_use]
+    pub fn paced(mut self, pacer: Option<Box<Pacer>>) -> Self {
+        self.pacer = pacer;
+        self
+    }
+
+    fn held(&self) -> u64 {
+        self.pacer.as_ref().map_or(0, |pacer| pacer.held())
+    }
+
+    fn is_end(&self) -> bool {
+        self.source.is_end() && self.held() == 0
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(pacer) = &mut self.pacer
+            && let Some(rest) = ready!(pacer.poll_rest(cx))
+        {
+            return Poll::Ready(Some(Ok(rest)));
+        }
+        let polled = ready!(self.source.poll_data(cx));
+        Poll::Ready(polled.map(|data| data.map(|data| passed(self.pacer.as_mut(), data))))
     }
 
     /// Whether the key died before the end. It is asked at each look, also where there is something to send: a client that reads slowly
@@ -411,7 +479,7 @@ impl Body for GatewayBody {
             }
             return Poll::Ready(Some(Err(BodyError::KeyDied(cause))));
         }
-        Poll::Ready(match ready!(metered.source.poll_data(cx)) {
+        Poll::Ready(match ready!(metered.poll_data(cx)) {
             Some(Ok(data)) => {
                 if let Some(busy) = busy {
                     busy.answer_moved();
@@ -423,7 +491,7 @@ impl Body for GatewayBody {
                 if let Some(learning) = &mut metered.learning {
                     learning.see(&data);
                 }
-                if metered.source.is_end() {
+                if metered.is_end() {
                     metered.end();
                 }
                 Some(Ok(Frame::data(data)))
@@ -439,46 +507,17 @@ impl Body for GatewayBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Own(text) => text.is_none(),
-            Content::Upstream(metered) => metered.source.is_end(),
+            Content::Upstream(metered) => metered.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Content::Upstream(metered) => metered.source.size_hint(),
+            Content::Upstream(metered) => longer(metered.source.size_hint(), metered.held()),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_long_wait_for_few_bytes_is_an_attack() {
-        let seconds = Duration::from_secs;
-        assert!(!is_too_slow(0, seconds(59)), "everybody may be slow for a minute");
-        assert!(is_too_slow(0, seconds(60)) && is_too_slow(60 * 1024 - 1, seconds(60)));
-        assert!(!is_too_slow(60 * 1024, seconds(60)));
-        assert!(!is_too_slow(1 << 40, seconds(86_400)), "an upload may take a day");
-    }
-
-    #[test]
-    fn a_body_is_given_again_only_once_all_of_it_went() {
-        let half = Sent { held: RefCell::new(Some(Vec::new())), ..Sent::default() };
-        half.note(&Bytes::from_static(b"half"));
-        let half = Rc::new(half);
-        assert!(half.replay().is_none());
-        half.complete.set(true);
-        assert!(half.replay().is_some_and(|body| body.size_hint().exact() == Some(4)));
-    }
-
-    #[test]
-    fn a_body_that_is_too_large_to_hold_is_let_go() {
-        let sent = Sent { held: RefCell::new(Some(Vec::new())), complete: Cell::new(true), ..Sent::default() };
-        sent.note(&Bytes::from(vec![0; HELD_BYTES]));
-        sent.note(&Bytes::from_static(b"x"));
-        assert!(sent.held.borrow().is_none() && Rc::new(sent).replay().is_none());
-    }
-}
+mod tests;

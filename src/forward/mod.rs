@@ -3,6 +3,7 @@
 pub mod body;
 pub mod forwarded;
 pub mod hop;
+pub mod pace;
 pub mod rewrite;
 pub mod scrub;
 pub mod send;

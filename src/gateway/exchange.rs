@@ -52,7 +52,7 @@ impl Route<'_> {
     pub(super) async fn exchange(self, outbound: Outbound, body: Incoming, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
         let spare = self.renewable().then(|| Box::new(outbound.clone()));
         let whole = self.treatment.may_come_in_part().then(|| Box::new(outbound.clone().of_the_whole()));
-        let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some());
+        let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some()).paced(self.pacer());
         if let (Some(trail), Some(permit), false) = (notes.as_mut(), self.admission.permit(), body.is_empty()) {
             trail.opens(Sort::Stream, permit, Some(body.sent()));
         }
@@ -121,7 +121,8 @@ impl Route<'_> {
         if let Some(trail) = &mut trail {
             trail.status = Some(head.status);
         }
-        let metered = Metered::new(source, lease, sent, self.admission, trail);
+        let pacer = self.pacer();
+        let metered = Metered::new(source, lease, sent, self.admission, trail).paced(pacer);
         Ok(Response::from_parts(head, GatewayBody::upstream(metered)))
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::forward::body::GatewayBody;
+use crate::forward::pace::Pacer;
+use crate::gateway::exchange::Route;
 use crate::gateway::pipeline::Visit;
 use crate::gateway::respond;
 use crate::limits::live::Live;
@@ -33,5 +35,13 @@ impl Visit<'_> {
         if let Some((rate, left)) = limits.requests_left(self.worker.gateway().clock().monotonic()) {
             respond::with_rate(answer, rate, left);
         }
+    }
+}
+
+impl Route<'_> {
+    /// What paces a body of the request; `None`: its key has no limits.
+    pub(super) fn pacer(&self) -> Option<Box<Pacer>> {
+        let limits = self.admission.permit()?.key().limits()?;
+        Some(Pacer::new(Arc::clone(limits), Arc::clone(self.visit.worker.gateway().clock())))
     }
 }

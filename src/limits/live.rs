@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
+use super::bandwidth::{Bandwidth, Flow};
 use super::rate::{Left, Meter, Rate};
 use super::streams::{Place, Running};
 use super::{Exceeded, Limits, networks};
@@ -19,12 +20,13 @@ pub struct Live {
     limits: ArcSwap<Limits>,
     requests: Meter,
     pub(super) running: Running,
+    flow: Flow,
 }
 
 impl Live {
     /// With nothing used.
     pub fn new(limits: Limits) -> Self {
-        Self { limits: ArcSwap::from_pointee(limits), requests: Meter::default(), running: Running::default() }
+        Self { limits: ArcSwap::from_pointee(limits), requests: Meter::default(), running: Running::default(), flow: Flow::default() }
     }
 
     /// What is limited now.
@@ -64,6 +66,16 @@ impl Live {
     /// Streams that run.
     pub fn streams(&self) -> u32 {
         self.running.count()
+    }
+
+    /// How fast bodies may move now.
+    pub fn bandwidth(&self) -> Option<Bandwidth> {
+        self.limits.load().bandwidth
+    }
+
+    /// Counts bytes of a body that go on now, and says for how long nothing more of it should. `now`: monotonic.
+    pub fn pass(&self, bandwidth: Bandwidth, bytes: u64, now: Duration) -> Duration {
+        self.flow.pass(bandwidth, bytes, now)
     }
 
     /// The rate and what is left of it, if requests are limited. `now`: monotonic.

@@ -4,6 +4,7 @@
 //! ([`LimitsText`]). [`live::Live`] is what requests meet: the limits as they are now and what of them is used, shared by all cores
 //! and found without a lock, through the key's entry in the index. A key without limits has no such thing.
 
+pub mod bandwidth;
 pub mod live;
 pub mod networks;
 pub mod rate;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::bandwidth::Bandwidth;
 use self::rate::Rate;
 
 /// What a key may do no more than; `None` anywhere: not limited.
@@ -27,6 +29,8 @@ pub struct Limits {
     pub rate: Option<Rate>,
     /// How many streams may run at once, at least 1: answers of routes that need the scope `stream` or `download`.
     pub streams: Option<u32>,
+    /// How fast the bodies of its requests and answers may move, all together.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// Limits as they are written: in the store, in the admin interface, in the audit log.
@@ -43,6 +47,9 @@ pub struct LimitsText {
     /// How many streams may run at once: answers of routes that need the scope `stream` or `download`, until their last byte. At least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<u32>,
+    /// How fast the bodies of its requests and answers may move, all together: `20Mbit`, `2MiB/s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<String>,
 }
 
 /// A limit that cannot be understood or is out of range: a sentence that says what would be one.
@@ -59,6 +66,8 @@ pub struct LimitsPatch {
     pub rate: Option<Option<Rate>>,
     /// How many streams may run at once.
     pub streams: Option<Option<u32>>,
+    /// How fast bodies may move.
+    pub bandwidth: Option<Option<Bandwidth>>,
 }
 
 /// Why a good key may not pass for now.
@@ -107,6 +116,7 @@ impl Limits {
             networks: patch.networks.unwrap_or_else(|| self.networks.clone()),
             rate: patch.rate.unwrap_or(self.rate),
             streams: patch.streams.unwrap_or(self.streams),
+            bandwidth: patch.bandwidth.unwrap_or(self.bandwidth),
         }
     }
 
@@ -114,7 +124,12 @@ impl Limits {
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         let networks = networks::in_both(self.networks.as_deref(), other.networks.as_deref());
-        Self { networks, rate: both(self.rate, other.rate, Rate::and), streams: both(self.streams, other.streams, u32::min) }
+        Self {
+            networks,
+            rate: both(self.rate, other.rate, Rate::and),
+            streams: both(self.streams, other.streams, u32::min),
+            bandwidth: both(self.bandwidth, other.bandwidth, Bandwidth::min),
+        }
     }
 }
 
@@ -131,7 +146,8 @@ impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = LimitsText::from(self.clone());
         let networks = text.networks.map(|networks| networks.join(" "));
-        let limits = [("only from", networks), ("rate", text.rate), ("streams", text.streams.map(|most| most.to_string()))];
+        let streams = text.streams.map(|most| most.to_string());
+        let limits = [("only from", networks), ("rate", text.rate), ("streams", streams), ("bandwidth", text.bandwidth)];
         let said: Vec<String> = limits.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value?))).collect();
         f.write_str(if said.is_empty() { "none" } else { "" })?;
         f.write_str(&said.join(", "))
@@ -156,7 +172,12 @@ impl TryFrom<LimitsText> for Limits {
     fn try_from(text: LimitsText) -> Result<Self, BadLimit> {
         let networks = text.networks.map(|networks| networks.iter().map(|text| networks::parse(text)).collect()).transpose()?;
         let streams = text.streams.map(some_streams).transpose()?;
-        Ok(Self { networks, rate: text.rate.as_deref().map(str::parse).transpose()?, streams })
+        Ok(Self {
+            networks,
+            rate: text.rate.as_deref().map(str::parse).transpose()?,
+            streams,
+            bandwidth: text.bandwidth.as_deref().map(str::parse).transpose()?,
+        })
     }
 }
 
@@ -166,6 +187,7 @@ impl From<Limits> for LimitsText {
             networks: limits.networks.map(|networks| networks.iter().map(ToString::to_string).collect()),
             rate: limits.rate.map(|rate| rate.to_string()),
             streams: limits.streams,
+            bandwidth: limits.bandwidth.map(|bandwidth| bandwidth.to_string()),
         }
     }
 }
@@ -179,7 +201,7 @@ mod tests {
         let networks = Some(vec!["192.168.1.0/24".to_owned(), "2001:db8::/64".to_owned()]);
         for text in [
             LimitsText::default(),
-            LimitsText { networks, rate: Some("60/min burst 5".to_owned()), streams: Some(3) },
+            LimitsText { networks, rate: Some("60/min burst 5".to_owned()), streams: Some(3), bandwidth: Some("20Mbit".to_owned()) },
             LimitsText { networks: Some(Vec::new()), ..LimitsText::default() },
         ] {
             let limits = Limits::try_from(text.clone()).expect("good");
@@ -197,16 +219,23 @@ mod tests {
     #[test]
     fn a_patch_changes_what_it_names_and_lifts_what_it_says() {
         let networks = || Some(vec![networks::parse("10.0.0.0/8").expect("a network")]);
-        let rate = Some("60/min".parse().expect("a rate"));
-        let limited = Limits { networks: networks(), rate, streams: Some(3) };
+        let (rate, bandwidth) = (Some("60/min".parse().expect("a rate")), Some("20Mbit".parse().expect("a bandwidth")));
+        let limited = Limits { networks: networks(), rate, streams: Some(3), bandwidth };
         assert_eq!(limited.patched(LimitsPatch::default()), limited);
         assert_eq!(
             limited.patched(LimitsPatch { networks: Some(None), ..LimitsPatch::default() }),
             Limits { networks: None, ..limited.clone() }
         );
-        assert!(limited.patched(LimitsPatch { networks: Some(None), rate: Some(None), streams: Some(None) }).is_none());
+        assert!(
+            limited.patched(LimitsPatch { networks: Some(None), rate: Some(None), streams: Some(None), bandwidth: Some(None) }).is_none()
+        );
         assert_eq!(
-            Limits::default().patched(LimitsPatch { networks: Some(networks()), rate: Some(rate), streams: Some(Some(3)) }),
+            Limits::default().patched(LimitsPatch {
+                networks: Some(networks()),
+                rate: Some(rate),
+                streams: Some(Some(3)),
+                bandwidth: Some(bandwidth)
+            }),
             limited
         );
     }

@@ -1,5 +1,6 @@
 //! What a key may do no more than: from where, how often, how much, and what is answered beyond it.
 
+mod bandwidth;
 mod cli;
 mod networks;
 mod rate;
@@ -55,8 +56,11 @@ impl Scene {
 
     /// The limits that a key has from now on, and no others.
     fn limit(&self, key: &ApiKey, limits: LimitsText) {
-        let Limits { networks, rate, streams } = Limits::try_from(limits).expect("limits");
-        self.edit(key, Some(LimitsPatch { networks: Some(networks), rate: Some(rate), streams: Some(streams) }));
+        let Limits { networks, rate, streams, bandwidth } = Limits::try_from(limits).expect("limits");
+        self.edit(
+            key,
+            Some(LimitsPatch { networks: Some(networks), rate: Some(rate), streams: Some(streams), bandwidth: Some(bandwidth) }),
+        );
     }
 
     fn edit(&self, key: &ApiKey, limits: Option<LimitsPatch>) {

@@ -27,9 +27,9 @@ async fn limits_are_set_shown_kept_and_lifted() {
     assert!(listed.contains("\tfull+limits\n") && listed.contains("\tfull\n"), "{listed}");
     out(&keygate(&side.socket, "keys edit telly --network 10.0.0.0/8").await);
     assert_eq!(limits(&side, "telly").await, json!({"networks": ["10.0.0.0/8"]}));
-    out(&keygate(&side.socket, "keys edit telly --network any --rate 120/minute --streams 2").await);
-    assert_eq!(limits(&side, "telly").await, json!({"rate": "120/min", "streams": 2}));
-    out(&keygate(&side.socket, "keys edit telly --rate none --streams none").await);
+    out(&keygate(&side.socket, "keys edit telly --network any --rate 120/minute --streams 2 --bandwidth 8000kbit").await);
+    assert_eq!(limits(&side, "telly").await, json!({"rate": "120/min", "streams": 2, "bandwidth": "8Mbit"}));
+    out(&keygate(&side.socket, "keys edit telly --rate none --streams none --bandwidth none").await);
     assert_eq!(limits(&side, "telly").await, Value::Null);
     out(&keygate(&side.socket, "keys edit telly --network 10.0.0.0/8").await);
     out(&keygate(&side.socket, "keys edit telly --no-limits").await);
@@ -44,6 +44,7 @@ async fn what_is_no_limit_is_told_by_the_name_of_its_switch() {
     for (switches, says) in [
         ("--network home", "--network: \"home\" is no network"),
         ("--network 10.0.0.1/8", "write 10.0.0.0/8 for the network"),
+        ("--bandwidth 20MB", "--bandwidth: \"20MB\" is no bandwidth: write one like 20Mbit"),
         ("--streams 0", "--streams: a key without a single stream"),
         ("--streams many", "--streams: \"many\" is no number of streams"),
         ("--rate fast", "--rate: \"fast\" is no rate: write one like 60/min"),
