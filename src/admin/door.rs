@@ -36,6 +36,11 @@ impl Rights {
         Self(Arc::new([AdminScope::All]))
     }
 
+    /// Those of programs on this machine, where they may read metrics without a token: nothing else asks for so little.
+    pub(super) fn to_read() -> Self {
+        Self(Arc::new([AdminScope::Read]))
+    }
+
     /// The names of the scopes.
     pub(super) fn names(&self) -> Vec<String> {
         self.0.iter().map(|scope| scope.as_str().to_owned()).collect()

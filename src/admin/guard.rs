@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use crate::admin::door::{Rights, Visit, cookie_name};
 use crate::admin::error::AdminError;
 use crate::admin::page_sessions::Session;
-use crate::admin::{Actor, Admin};
+use crate::admin::{Actor, Admin, metrics};
 
 /// Largest request body.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -82,6 +82,9 @@ impl Guard {
             check_csrf(&parts, &body, session)?;
         }
         match known {
+            Known::Nobody if self.may_read_metrics(&parts, visit) => {
+                parts.extensions.insert(Rights::to_read());
+            }
             Known::Nobody => {}
             Known::Program(actor, rights) => {
                 parts.extensions.insert(actor);
@@ -117,6 +120,11 @@ impl Guard {
         address.is_ok_and(|address| address.to_canonical() == local.to_canonical())
             || name == "localhost"
             || self.hosts.iter().any(|ours| ours == name)
+    }
+
+    /// Metrics are open to programs on this machine if the configuration says so; nothing else ever is.
+    fn may_read_metrics(&self, parts: &Parts, visit: Visit) -> bool {
+        self.admin.metrics.open && !is_change(&parts.method) && parts.uri.path() == metrics::PATH && visit.address.is_loopback()
     }
 
     async fn recognise(&self, parts: &Parts, visit: Visit) -> Result<Known, AdminError> {

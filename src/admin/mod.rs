@@ -17,13 +17,16 @@ pub mod door;
 mod emby;
 pub mod error;
 pub mod explain;
+mod exposition;
 mod extract;
 mod guard;
+mod health;
 mod keys;
 mod libraries;
 pub mod limits;
 mod lines;
 pub mod listener;
+pub mod metrics;
 mod names;
 pub mod openapi;
 pub mod outstanding;
@@ -51,16 +54,20 @@ use tokio_util::task::TaskTracker;
 use crate::admin::api::{ListenerView, Reloaded, StatusView, StoreView, TimeForgotten, UpstreamView};
 use crate::admin::door::{Door, SESSION_LIMITS};
 use crate::admin::error::AdminError;
+use crate::admin::health::LastWriting;
 use crate::admin::keys::iso;
 use crate::admin::page_sessions::SessionLimits;
 use crate::admin::reload::ReloadView;
 use crate::audit::{Act, Field, Object, Value, Verb};
 use crate::certificates::Certificates;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
+use crate::config::Metrics;
 use crate::doctor::{Examined, Finding, Verdict};
+use crate::gateway::Gateway;
 use crate::handouts::Handouts;
 use crate::registry::{Forgotten, Registry};
 use crate::server::clients::ClientAuthorities;
+use crate::server::pulse::Pulses;
 use crate::store::redb::RedbStore;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::{AccountState, Sessions};
@@ -103,6 +110,16 @@ pub struct Admin {
     door: Door,
     usage: Option<Arc<Usage>>,
     handouts: Option<Arc<Handouts>>,
+    running: Option<Running>,
+    metrics: Metrics,
+    born: Timestamp,
+    last_writing: LastWriting,
+}
+
+/// What serves requests.
+struct Running {
+    gateway: Arc<Gateway>,
+    pulses: Arc<Pulses>,
 }
 
 impl Admin {
@@ -114,7 +131,7 @@ impl Admin {
         upstreams: Vec<UpstreamView>,
         tasks: TaskTracker,
     ) -> Self {
-        let (started, door) = (clock.monotonic(), Door::new(&clock, SESSION_LIMITS));
+        let (started, born, door) = (clock.monotonic(), clock.now(), Door::new(&clock, SESSION_LIMITS));
         Self {
             registry,
             sessions,
@@ -133,6 +150,10 @@ impl Admin {
             door,
             usage: None,
             handouts: None,
+            running: None,
+            metrics: Metrics::default(),
+            born,
+            last_writing: LastWriting::default(),
         }
     }
 
@@ -169,6 +190,20 @@ impl Admin {
     #[must_use]
     pub fn with_handouts(mut self, handouts: Arc<Handouts>) -> Self {
         self.handouts = Some(handouts);
+        self
+    }
+
+    /// With what serves requests, for metrics and health.
+    #[must_use]
+    pub fn with_running(mut self, gateway: Arc<Gateway>, pulses: Arc<Pulses>) -> Self {
+        self.running = Some(Running { gateway, pulses });
+        self
+    }
+
+    /// With what `/metrics` shall show, and to whom.
+    #[must_use]
+    pub const fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 

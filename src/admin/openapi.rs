@@ -65,6 +65,10 @@ fn describe(operation: &Operation, error: &Schema) -> Value {
             "5XX": refused("Not possible now: a media server or the store does not do what it should", error)
         }
     });
+    if operation.may_be_unwell {
+        described["responses"]["503"] = described["responses"][operation.status.to_string()].clone();
+        described["responses"]["503"]["description"] = json!("The same, when it is not well");
+    }
     match operation.access {
         For::Holders(scope) => {
             described["description"] = json!(format!("Needs the scope \"{}\".", scope.as_str()));

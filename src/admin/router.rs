@@ -27,7 +27,7 @@ use crate::admin::lines::Lines;
 use crate::admin::outstanding::{SessionList, SessionsDropped, TicketList, TicketsTakenBack};
 use crate::admin::table::{For, Stream, Table};
 use crate::admin::usage::{KeyUsageView, StreamLine, StreamList, TotalsView};
-use crate::admin::{Actor, Admin, credentials, emby, openapi, summary};
+use crate::admin::{Actor, Admin, credentials, emby, health, metrics, openapi, summary};
 use crate::doctor::Examined;
 use crate::keys::admin::AdminScope;
 use crate::registry::Removal;
@@ -103,6 +103,9 @@ pub(super) fn routes(table: Table) -> Table {
         .at(&delete, "/Auth/Keys/{key}", keys, "Revoke a key as Emby and Jellyfin do", emby::delete)
         .at(&post, "/Auth/Keys/{key}/Delete", keys, "Revoke a key as Emby does, without DELETE", emby::delete)
         .at(&get, "/api/summary", read, "Numbers at a glance, for dashboards", summary::show)
+        .at(&get, "/healthz", For::Anyone, "Say whether the gateway lives", health::healthz)
+        .at(&get, "/readyz", For::Anyone, "Say whether the gateway is ready for requests", health::readyz)
+        .at(&get, "/metrics", read, "Figures for Prometheus", metrics::show)
         .at(&get, "/api/openapi.json", read, "This document", openapi::show)
         .at(&get, "/api/status", read, "Show what the gateway does", status)
         .at(&get, "/api/tls", read, "Show the certificates that are served", tls)

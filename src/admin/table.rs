@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Extension, Json, Router};
-use http::Method;
+use http::{HeaderMap, Method};
 use schemars::generate::{Contract, SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 
@@ -43,6 +43,8 @@ pub(super) struct Operation {
     /// Media type and schema of the good answer; `None`: it has no body.
     pub(super) answer: Option<(&'static str, Schema)>,
     pub(super) status: u16,
+    /// Whether the same form comes with 503 too.
+    pub(super) may_be_unwell: bool,
 }
 
 /// All routes as they are put together.
@@ -81,7 +83,17 @@ impl Table {
         if self.is_listener && access == For::Socket {
             return self;
         }
-        let mut operation = Operation { method: method.clone(), path, access, summary, query: None, body: None, answer: None, status: 200 };
+        let mut operation = Operation {
+            method: method.clone(),
+            path,
+            access,
+            summary,
+            query: None,
+            body: None,
+            answer: None,
+            status: 200,
+            may_be_unwell: false,
+        };
         H::describe(&mut operation, &mut self.asked, &mut self.answered);
         // Every method that a route here has is one of these.
         let filter = MethodFilter::try_from(operation.method.clone()).unwrap_or(MethodFilter::GET);
@@ -144,6 +156,8 @@ pub(super) trait Part {
 
 impl Part for State<Arc<Admin>> {}
 impl<T> Part for Extension<T> {}
+// Which form is wanted.
+impl Part for HeaderMap {}
 impl<T> Part for Option<Extension<T>> {}
 // The path itself names them.
 impl<T> Part for Named<T> {}

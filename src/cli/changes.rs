@@ -64,8 +64,8 @@ pub(crate) fn between(before: &Config, after: &Config) -> Vec<String> {
     if before.server.drain_timeout != after.server.drain_timeout {
         changes.push("server.drain_timeout takes effect at the next start".to_owned());
     }
-    if (before.audit, before.usage) != (after.audit, after.usage) {
-        changes.push("audit and usage take effect at the next start".to_owned());
+    if (before.audit, before.usage, before.metrics) != (after.audit, after.usage, after.metrics) {
+        changes.push("audit, usage and metrics take effect at the next start".to_owned());
     }
     let hsts = |config: &Config| config.server.tls.as_ref().map(|tls| tls.hsts);
     if hsts(before) != hsts(after) {

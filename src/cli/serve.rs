@@ -165,6 +165,8 @@ impl Daemon {
         .with_store(store)
         .with_usage(Arc::clone(&app.keep.usage))
         .with_handouts(Arc::clone(&app.keep.handouts))
+        .with_running(Arc::clone(&app.gateway), app.server.pulses())
+        .with_metrics(config.metrics)
         .with_listeners(listening(&app))
         .with_certificates(certificates.clone(), app.clients.clone())
         .with_session_limits(SessionLimits { lifetime: config.admin.session_lifetime, idle: config.admin.session_idle });

@@ -15,7 +15,7 @@ use crate::config::listen::{self, Listen, Listened};
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::source::SecretSource;
 use crate::config::value::{Field, OneOf, Placed, Size, Strings, TlsMode};
-use crate::config::{Audit, Config, Limits, Log, LogFormat, Outside, Server, Store, Tls, Usage, certificates, upstream};
+use crate::config::{Audit, Config, Limits, Log, LogFormat, Metrics, Outside, Server, Store, Tls, Usage, certificates, upstream};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
 const DAY_MILLIS: u64 = 86_400_000;
@@ -76,6 +76,7 @@ impl Checker<'_> {
             log: self.log(file.log),
             audit: self.audit(&file.audit),
             usage: self.usage(&file.usage),
+            metrics: Metrics { per_key: is_on(&file.metrics.per_key), open: is_on(&file.metrics.open) },
             upstreams: upstreams.into_iter().map(|upstream| upstream.config).collect(),
         }
     }
@@ -253,6 +254,10 @@ impl Checker<'_> {
 }
 
 /// Milliseconds as the file writes them.
+fn is_on(field: &Field<bool>) -> bool {
+    field.as_ref().is_some_and(|field| field.value)
+}
+
 fn show_millis(millis: u64) -> String {
     match millis {
         m if m % 3_600_000 == 0 && m > 0 => format!("{}h", m / 3_600_000),

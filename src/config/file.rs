@@ -163,6 +163,13 @@ section!(
     }
 );
 section!(
+    /// `[metrics]`
+    MetricsSection, "metrics", {
+        per_key: bool,
+        open: bool,
+    }
+);
+section!(
     /// `[[upstream]]`
     UpstreamSection, "upstream", {
         name: String,
@@ -197,9 +204,10 @@ pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     (LogSection::NAME, LogSection::FIELDS),
     (AuditSection::NAME, AuditSection::FIELDS),
     (UsageSection::NAME, UsageSection::FIELDS),
+    (MetricsSection::NAME, MetricsSection::FIELDS),
     (UpstreamSection::NAME, UpstreamSection::FIELDS),
 ];
-const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "audit", "usage", "upstream"];
+const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "audit", "usage", "metrics", "upstream"];
 
 /// The file as it was written; an absent field is `None`.
 #[derive(Debug, Default)]
@@ -215,6 +223,7 @@ pub(crate) struct File {
     pub(crate) log: LogSection,
     pub(crate) audit: AuditSection,
     pub(crate) usage: UsageSection,
+    pub(crate) metrics: MetricsSection,
     /// Each with the place of its header.
     pub(crate) upstreams: Vec<Placed<UpstreamSection>>,
 }
@@ -264,6 +273,7 @@ impl File {
             "admin" => fill(&mut self.admin, table, &[], report),
             "audit" => fill(&mut self.audit, table, &[], report),
             "usage" => fill(&mut self.usage, table, &[], report),
+            "metrics" => fill(&mut self.metrics, table, &[], report),
             _ => fill(&mut self.log, table, &[], report),
         }
     }
@@ -315,6 +325,7 @@ impl File {
             "log" => self.log.set(field, &given, place),
             "audit" => self.audit.set(field, &given, place),
             "usage" => self.usage.set(field, &given, place),
+            "metrics" => self.metrics.set(field, &given, place),
             _ => None,
         }
     }

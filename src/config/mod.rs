@@ -55,6 +55,8 @@ pub struct Config {
     pub audit: Audit,
     /// Counting.
     pub usage: Usage,
+    /// What `/metrics` shows, and to whom.
+    pub metrics: Metrics,
     /// At least one.
     pub upstreams: Vec<UpstreamConfig>,
 }
@@ -232,6 +234,15 @@ pub struct Usage {
     pub is_enabled: bool,
     /// How often that is written down: so much of it is lost when the power is.
     pub flush: Duration,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether keys have figures of their own, by their ids.
+    pub per_key: bool,
+    /// Whether programs on this machine read them at the admin listener without a token.
+    pub open: bool,
 }
 
 /// Form of log lines.

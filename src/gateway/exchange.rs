@@ -66,7 +66,13 @@ impl Route<'_> {
     }
 
     async fn send(&self, outbound: Outbound, body: RequestBody) -> Result<Exchange, Refusal> {
-        send::send(&self.visit.worker.pool, &self.site.upstream, self.partition(), outbound, body).await
+        let (worker, upstream) = (self.visit.worker, &self.site.upstream);
+        let measure = worker.tally().map(|tally| (tally, worker.gateway().clock.monotonic()));
+        let exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await?;
+        if let Some((tally, begun)) = measure {
+            tally.answered(&upstream.name, worker.gateway().clock.monotonic().saturating_sub(begun));
+        }
+        Ok(exchange)
     }
 
     /// After an answer that says that the session is dead, or that is a part of what must be seen as a whole. `spare`: the request, if

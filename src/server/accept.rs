@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::gateway::Worker;
 use crate::server::connection::{self, Connection};
+use crate::server::handshake::Shaken;
 use crate::server::listener::Listener;
 use crate::server::proxied;
 
@@ -51,7 +52,7 @@ fn begin(stream: TcpStream, peer: SocketAddr, listener: &Rc<Listener>, worker: &
     // A proxy's connections are counted for the clients behind it, as soon as it has said for whom each is.
     let limits = if is_proxy { Limits { per_address: 0, ..limits(worker, peer.ip()) } } else { limits(worker, peer.ip()) };
     let Some(slot) = Slot::take(worker.gateway().connections(), peer.ip(), limits) else {
-        return refused(peer);
+        return refused(worker, peer);
     };
     let _ = stream.set_nodelay(true);
     let connection = Connection { stream, peer, slot };
@@ -75,13 +76,14 @@ async fn begin_proxied(mut connection: Connection, listener: Rc<Listener>, worke
     if let Some(client) = client {
         connection.peer = canonical(client);
         if !connection.slot.count_for(connection.peer.ip(), limits(&worker, connection.peer.ip())) {
-            return refused(connection.peer);
+            return refused(&worker, connection.peer);
         }
     }
     connection::serve(connection, listener, worker);
 }
 
-fn refused(peer: SocketAddr) {
+fn refused(worker: &Worker, peer: SocketAddr) {
+    worker.gateway().connections().refused.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(client = %peer.ip(), "connection refused: too many are open");
 }
 
@@ -108,12 +110,34 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 pub struct Connections {
     all: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    handshakes: [AtomicU64; Shaken::ALL.len()],
 }
 
 impl Connections {
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
         self.all.load(Ordering::Relaxed)
+    }
+
+    /// How many were ever accepted, refused ones included.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many were closed at once because too many were open.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many TLS handshakes ended like this.
+    pub(crate) fn handshakes(&self, how: Shaken) -> u64 {
+        self.handshakes[how as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn shook(&self, how: Shaken) {
+        self.handshakes[how as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -135,6 +159,7 @@ pub struct Slot {
 impl Slot {
     /// `None`: there are too many.
     pub(crate) fn take(connections: &Arc<Connections>, address: IpAddr, limits: Limits) -> Option<Self> {
+        connections.accepted.fetch_add(1, Ordering::Relaxed);
         let before = connections.all.fetch_add(1, Ordering::Relaxed);
         let mut slot = Self { connections: Arc::clone(connections), address: None };
         if limits.all != 0 && before >= limits.all {

@@ -30,7 +30,7 @@ use crate::lifeline::Watch;
 use crate::server::accept::Slot;
 use crate::server::drain::Farewell;
 use crate::server::gather::Gathering;
-use crate::server::handshake;
+use crate::server::handshake::{self, Shaken};
 use crate::server::listener::{Listener, Purpose};
 use crate::server::patience::{Guard, Moved, Protocol};
 use crate::server::stream::Streams;
@@ -208,7 +208,9 @@ pub(crate) fn serve(connection: Connection, listener: Rc<Listener>, worker: Rc<W
             let spawner = tasks.clone();
             tasks.spawn_local(async move {
                 let limit = worker.gateway().settings().limits.header_timeout;
-                let stream = match handshake::complete(connection.stream, &acceptor, limit).await {
+                let shaken = handshake::complete(connection.stream, &acceptor, limit).await;
+                worker.gateway().connections().shook(shaken.as_ref().err().map_or(Shaken::Good, Shaken::from));
+                let stream = match shaken {
                     Ok(stream) => stream,
                     Err(why) => return tracing::debug!(client = %connection.peer.ip(), "{why}"),
                 };

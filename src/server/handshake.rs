@@ -35,6 +35,41 @@ pub(crate) enum HandshakeError {
     TooLate(Duration),
 }
 
+/// How a handshake ended, as figures are labelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shaken {
+    Good,
+    Failed,
+    WithoutTls,
+    TooLate,
+    Challenge,
+}
+
+impl Shaken {
+    pub(crate) const ALL: [Self; 5] = [Self::Good, Self::Failed, Self::WithoutTls, Self::TooLate, Self::Challenge];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::WithoutTls => "without_tls",
+            Self::TooLate => "timeout",
+            Self::Challenge => "acme_challenge",
+        }
+    }
+}
+
+impl From<&HandshakeError> for Shaken {
+    fn from(error: &HandshakeError) -> Self {
+        match error {
+            HandshakeError::WithoutTls => Self::WithoutTls,
+            HandshakeError::Failed(_) => Self::Failed,
+            HandshakeError::Challenge => Self::Challenge,
+            HandshakeError::TooLate(_) => Self::TooLate,
+        }
+    }
+}
+
 /// Makes a TLS connection of a plain one. Whatever the client does, it is over after `limit`.
 pub(crate) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<TcpStream>, HandshakeError> {
     let done = tokio::time::timeout(limit, async {

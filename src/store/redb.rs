@@ -9,6 +9,7 @@ mod used;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -59,6 +60,7 @@ pub struct RedbStore {
     hasher: KeyHasher,
     /// `None` only while a failed write made it necessary to open the file anew and that failed too.
     database: RwLock<Option<Database>>,
+    errors: AtomicU64,
 }
 
 impl RedbStore {
@@ -74,7 +76,7 @@ impl RedbStore {
         let (rehearsed, hasher) = rehearse(path, &sealer, cache_bytes)?;
         drop(rehearsed);
         let database = open_database(path, cache_bytes)?;
-        Ok(Self { path: path.to_owned(), cache_bytes, sealer, hasher, database: RwLock::new(Some(database)) })
+        Ok(Self { path: path.to_owned(), cache_bytes, sealer, hasher, database: RwLock::new(Some(database)), errors: AtomicU64::new(0) })
     }
 
     /// Where it is.
@@ -85,6 +87,18 @@ impl RedbStore {
     /// Size of its file in bytes; 0 where that cannot be told.
     pub fn size(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |found| found.len())
+    }
+
+    /// How many readings and writings have failed since it was opened.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    fn counted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if outcome.is_err() {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Hashes keys as this store has them.
@@ -113,6 +127,10 @@ impl RedbStore {
     }
 
     fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
+        self.counted(self.try_to_read(look))
+    }
+
+    fn try_to_read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| self.gone())?;
         let transaction = database.begin_read().map_err(|error| failure(&self.path, "read", error.into()))?;
@@ -265,7 +283,7 @@ impl Store for RedbStore {
     }
 
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let written = self.write(changes);
+        let written = self.counted(self.write(changes));
         if matches!(written, Err(StoreError::Io { .. })) {
             self.reopen();
         }

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::record::KeyRecord;
 use crate::store::{Change, Store, StoreError};
+use crate::usage::measured::Measured;
 use crate::usage::open::StreamView;
 use crate::usage::record::{KeyUsage, UpstreamUsage};
 use crate::usage::tally::News;
@@ -33,6 +34,7 @@ pub(super) struct Books {
     refusals: BTreeMap<(Option<IpAddr>, &'static str), Refusals>,
     refused_since: Option<Timestamp>,
     open: BTreeMap<u16, Vec<StreamView>>,
+    measured: Measured,
 }
 
 struct Kept {
@@ -60,6 +62,7 @@ impl Books {
 
     /// Enters what a core counted. The store is asked for keys that were used before it started.
     pub(super) fn enter(&mut self, news: News, store: &dyn Store) -> Result<(), StoreError> {
+        self.measured.add(&news);
         for of_key in &news.keys {
             let kept = match self.keys.entry(of_key.key) {
                 Entry::Occupied(kept) => kept.into_mut(),
@@ -104,6 +107,11 @@ impl Books {
     /// Sums by upstream.
     pub(super) const fn upstreams(&self) -> &BTreeMap<String, UpstreamUsage> {
         &self.upstreams
+    }
+
+    /// What was counted since the program started.
+    pub(super) const fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// What runs, on all cores.

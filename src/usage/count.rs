@@ -98,6 +98,15 @@ impl Counts {
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
     }
 
+    /// Takes away what is a part of it.
+    pub fn take_away(&mut self, part: &Self) {
+        for (own, theirs) in self.by_class.iter_mut().zip(part.by_class) {
+            *own = own.saturating_sub(theirs);
+        }
+        self.bytes_in = self.bytes_in.saturating_sub(part.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_sub(part.bytes_out);
+    }
+
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

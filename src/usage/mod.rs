@@ -10,6 +10,8 @@ pub mod agent;
 mod books;
 pub mod count;
 pub mod group;
+pub mod latency;
+pub mod measured;
 pub mod open;
 pub mod record;
 pub mod ring;
@@ -27,6 +29,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use self::books::Books;
+use self::measured::Measured;
 use self::open::{StreamId, StreamView};
 use self::record::{KeyUsage, LastUse, UpstreamUsage};
 use self::tally::{News, Tally};
@@ -160,6 +163,15 @@ impl Usage {
     pub fn totals(&self) -> Result<BTreeMap<String, UpstreamUsage>, StoreError> {
         self.enter()?;
         Ok(self.books().upstreams().clone())
+    }
+
+    /// What was counted since the program started, as of the last second.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn measured(&self) -> Result<Measured, StoreError> {
+        self.enter()?;
+        Ok(self.books().measured().clone())
     }
 
     /// What runs now, as of the last second; of this key, or of all.

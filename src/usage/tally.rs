@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use http::HeaderValue;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -14,6 +15,7 @@ use crate::keys::KeyId;
 use crate::upstream::UpstreamName;
 use crate::usage::count::{ByWord, Class, Counts};
 use crate::usage::group::Group;
+use crate::usage::latency::Latency;
 use crate::usage::open::{Moving, OpenStreams, StreamView};
 
 /// Clients of one key that are told apart within a second on one core; whoever comes beside them is counted with the latest.
@@ -118,6 +120,8 @@ pub struct UpstreamNews {
     pub carriers: Vec<(&'static str, u64)>,
     /// By reason of refusal.
     pub refusals: Vec<(&'static str, u64)>,
+    /// How long it took until the heads of its answers were there.
+    pub latency: Latency,
 }
 
 /// Refusals of one address for one reason.
@@ -172,6 +176,7 @@ struct OfUpstream {
     counts: Counts,
     carriers: ByWord,
     refusals: ByWord,
+    latency: Latency,
 }
 
 /// How often, and the key if all had the same.
@@ -230,6 +235,11 @@ impl Tally {
         if let Some((key, secret)) = ended.key {
             self.keys.borrow_mut().place(key).count(ended, secret);
         }
+    }
+
+    /// Counts how long the head of an answer took.
+    pub fn answered(&self, upstream: &UpstreamName, took: Duration) {
+        OfUpstream::find(&mut self.upstreams.borrow_mut(), Some(upstream)).latency.note(took);
     }
 
     fn note_refusal(&self, refused: Refused, key: Option<KeyId>) {
@@ -293,8 +303,12 @@ impl OfUpstream {
 
     fn take(&mut self) -> Option<UpstreamNews> {
         let counts = std::mem::take(&mut self.counts);
-        let news = UpstreamNews { upstream: self.upstream.clone(), counts, carriers: self.carriers.take(), refusals: self.refusals.take() };
-        (!news.counts.is_empty()).then_some(news)
+        let latency = std::mem::take(&mut self.latency);
+        if counts.is_empty() && latency.count() == 0 {
+            return None;
+        }
+        let (upstream, carriers, refusals) = (self.upstream.clone(), self.carriers.take(), self.refusals.take());
+        Some(UpstreamNews { upstream, counts, carriers, refusals, latency })
     }
 }
 

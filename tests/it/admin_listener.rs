@@ -5,6 +5,7 @@ mod fuzzed;
 mod interface;
 mod limits;
 mod logins;
+mod measured;
 mod program;
 
 use std::net::SocketAddr;
@@ -64,6 +65,8 @@ impl Site {
         };
         let admin = Admin::new(Arc::clone(&keep.registry), Arc::clone(&keep.sessions), Arc::clone(&rig.clock), vec![view], tasks.clone());
         let limits = SessionLimits { lifetime: Duration::from_secs(12 * 3600), idle: Duration::from_secs(3600) };
+        let app = rig.app();
+        let admin = admin.with_usage(Arc::clone(&keep.usage)).with_running(Arc::clone(&app.gateway), app.server.pulses());
         let admin = Arc::new(admin.with_session_limits(limits));
         let listener = AdminListener::bind("127.0.0.1:0".parse().unwrap(), acceptor, &["Keys.Home.Arpa".to_owned()]).unwrap();
         let address = listener.address();

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
@@ -26,7 +27,7 @@ impl RedbStore {
     pub fn look_at(path: &Path, master: &MasterKey, cache_bytes: usize) -> Result<Self, StoreError> {
         let sealer = master.sealer();
         let (database, hasher) = rehearse(path, &sealer, cache_bytes)?;
-        Ok(Self { path: path.to_owned(), cache_bytes, sealer, hasher, database: Some(database).into() })
+        Ok(Self { path: path.to_owned(), cache_bytes, sealer, hasher, database: Some(database).into(), errors: AtomicU64::new(0) })
     }
 
     /// Reads everything: the file's checksums, every record, every sealed value, and whether the index says what the keys say.

@@ -17,6 +17,7 @@ use crate::store::records::AccountRecord;
 use crate::store::{Store, StoreError};
 use crate::upstream::client::Upstream;
 use crate::upstream::session::account::{Account, Landing, Outcome, Place, ProbeFlight, Probed, Slot, SlotState};
+use crate::upstream::session::figures::Figures;
 use crate::upstream::session::flight::Flight;
 use crate::upstream::session::known::Known;
 use crate::upstream::session::{AccountState, Session, SessionError, SessionId};
@@ -61,6 +62,8 @@ pub(super) struct Core {
     generation: AtomicU64,
     /// How many sessions are being ended at their upstreams.
     pub(super) ending: watch::Sender<usize>,
+    /// How often sessions were got.
+    pub(super) figures: Figures,
 }
 
 impl Core {
@@ -96,6 +99,7 @@ impl Core {
             writer: tokio::sync::Mutex::new(()),
             generation: AtomicU64::new(newest),
             ending: watch::Sender::new(0),
+            figures: Figures::default(),
         };
         core.know_now();
         Ok(core)

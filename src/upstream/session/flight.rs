@@ -15,6 +15,7 @@ use crate::upstream::client::Upstream;
 use crate::upstream::dialect::{Answer, Call, Device, Grant, GrantError, TokenState};
 use crate::upstream::session::account::{Outcome, Place, device};
 use crate::upstream::session::core::{Core, Goal};
+use crate::upstream::session::figures::Event;
 use crate::upstream::session::gate::Failure;
 use crate::upstream::session::{LoggedIn, Session, SessionError, advice};
 
@@ -124,7 +125,7 @@ impl Flight {
         match self.upstream.dialect().read_refresh(&answer) {
             Ok(mut grant) => {
                 grant.refresh_token = grant.refresh_token.or(refresh_token);
-                Renewal::Done(self.accept(grant, asked_at, "renewed the session").await)
+                Renewal::Done(self.accept(grant, asked_at, Event::Renewed).await)
             }
             Err(GrantError::Refused(why)) => {
                 tracing::info!(account = %self.label(), why, "the session cannot be renewed, logging in anew");
@@ -153,7 +154,7 @@ impl Flight {
         let answer = self.call(dialect.login(&self.account.name, password, &self.device)).await;
         let answer = answer.map_err(|failure| self.fail(failure, "logging in failed"))?;
         match dialect.read_login(&answer) {
-            Ok(grant) => self.accept(grant, asked_at, "logged in").await,
+            Ok(grant) => self.accept(grant, asked_at, Event::LoggedIn).await,
             Err(GrantError::Refused(why)) => Err(self.shut(&why).await),
             Err(error) => Err(self.fail(self.unavailable(error, &answer), "logging in failed")),
         }
@@ -264,7 +265,7 @@ impl Flight {
         }
     }
 
-    pub(super) async fn accept(&self, grant: Grant, asked_at: Timestamp, done: &'static str) -> Outcome {
+    pub(super) async fn accept(&self, grant: Grant, asked_at: Timestamp, done: Event) -> Outcome {
         self.check_user(grant.user_id.as_deref()).await?;
         // Only the length of the token's life is believed, and it is counted from before the call: the upstream's clock may be off.
         let life = grant.lifetime.map(|lifetime| lifetime.expires_at.since(lifetime.issued_at));
@@ -290,7 +291,9 @@ impl Flight {
         }
         let outcome = self.keep(record, self.changed_account(&learnt)).await;
         if let Ok(session) = &outcome {
-            tracing::info!(account = %self.label(), generation = session.generation, life_secs = life.map(|life| life.as_secs()), "{done}");
+            self.core.figures.count(&self.upstream.name, done);
+            let life_secs = life.map(|life| life.as_secs());
+            tracing::info!(account = %self.label(), generation = session.generation, life_secs, "{}", done.as_sentence());
         }
         outcome
     }
@@ -379,6 +382,7 @@ impl Flight {
     pub(super) async fn shut(&self, why: &str) -> SessionError {
         let label = self.label();
         let why = format!("account {label}: {why}");
+        self.core.figures.count(&self.upstream.name, Event::Refused);
         let account = &self.place.account;
         account.gate().shut(why.clone());
         account.stop();
@@ -395,6 +399,7 @@ impl Flight {
     pub(super) fn fail(&self, failure: Failure, what: &'static str) -> SessionError {
         let error = self.place.account.gate().fail(self.core.clock.monotonic(), failure, jitter());
         tracing::warn!(account = %self.label(), %error, "{what}");
+        self.core.figures.count(&self.upstream.name, Event::failed(&error));
         self.core.note_logins(&self.place.account, Some(&error));
         error
     }

@@ -9,6 +9,7 @@ use crate::upstream::dialect::minting::{Headers, MintError, Minting, UpstreamUse
 use crate::upstream::dialect::{Answer, Call, Grant, GrantError, TokenState, api_keys, quick_connect};
 use crate::upstream::session::account::{Outcome, Place};
 use crate::upstream::session::core::{Core, Goal, landed, stopping};
+use crate::upstream::session::figures::Event;
 use crate::upstream::session::flight::Flight;
 use crate::upstream::session::gate::Failure;
 use crate::upstream::session::{Session, SessionError, SessionId, Sessions};
@@ -179,7 +180,7 @@ impl Flight {
         match granted {
             Ok(grant) => {
                 let minted = grant.minted_id.clone();
-                let outcome = self.accept(grant, asked_at, "minted a session").await;
+                let outcome = self.accept(grant, asked_at, Event::Minted).await;
                 if let (Ok(_), Some(id)) = (&outcome, minted) {
                     self.delete_older(user_id, &id).await;
                 }

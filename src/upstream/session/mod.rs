@@ -7,6 +7,7 @@
 
 mod account;
 mod core;
+pub mod figures;
 mod flight;
 mod gate;
 mod known;
@@ -38,6 +39,7 @@ use crate::upstream::client::Upstream;
 use crate::upstream::dialect::libraries::{self, Library};
 use crate::upstream::dialect::{Device, TokenState};
 use crate::upstream::session::core::{Core, Goal};
+use crate::upstream::session::figures::Event;
 pub use crate::upstream::session::minting::AdministratorError;
 use crate::upstream::{AccountId, Credential, UpstreamName, call, survey};
 
@@ -226,6 +228,11 @@ impl Sessions {
         slot.live.store(None);
         self.core.spawn_forget(id, vec![slot.id], &account);
         self.core.spawn_log_out(&account, slot);
+    }
+
+    /// How often sessions with an upstream were got, and how often that failed, since the program started.
+    pub fn figures(&self, upstream: &UpstreamName) -> [(Event, u64); Event::ALL.len()] {
+        self.core.figures.of(upstream)
     }
 
     /// An upstream of the configuration.

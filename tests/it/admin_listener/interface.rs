@@ -117,7 +117,9 @@ async fn every_route_of_the_document_is_there_and_closed_to_who_may_not() {
             let headers = [("content-type", "application/json")];
             let answer = site.bare(method.clone(), &path, &headers, "").await;
             if operation["security"] == json!([]) {
-                assert_eq!((method, path.as_str(), answer.status.as_u16()), (Method::POST, "/api/session", 400), "the only open one");
+                let open = format!("{method} {path} {}", answer.status.as_u16());
+                // Nobody has asked the media server yet: that is not ready.
+                assert!(["POST /api/session 400", "GET /healthz 200", "GET /readyz 503"].contains(&open.as_str()), "{open}");
             } else {
                 assert_eq!(answer.status, 401, "{method} {path}");
             }

@@ -19,7 +19,7 @@ use keygate::app::{App, Keep};
 use keygate::certificates::Served;
 use keygate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use keygate::config::source::SecretSource;
-use keygate::config::{Access, Admin, Audit, Config, Limits, Log, LogFormat, Server, Store as StoreConfig, UpstreamConfig, Usage};
+use keygate::config::{Access, Admin, Audit, Config, Limits, Log, LogFormat, Metrics, Server, Store as StoreConfig, UpstreamConfig, Usage};
 use keygate::demo::{Options, StandIn};
 use keygate::gateway::routing::Settings;
 use keygate::keys::{ApiKey, KeyHasher, Scopes};
@@ -256,6 +256,7 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         audit: Audit { keep: Duration::from_secs(365 * 86_400), max_entries: 10_000 },
         // Not within a test: faults on demand are for commits that the test makes.
         usage: Usage { is_enabled: true, flush: Duration::from_secs(3600) },
+        metrics: Metrics::default(),
         log: Log { level: "info".to_owned(), format: LogFormat::Text, access: true },
         upstreams,
     }
