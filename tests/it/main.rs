@@ -33,6 +33,7 @@ mod lifecycle;
 mod limits;
 mod login;
 mod manual;
+mod metrics;
 mod minted;
 mod mistakes;
 mod native_logins;
