@@ -68,14 +68,31 @@ impl Scrubber {
     }
 
     fn run(&mut self, text: Bytes, last: bool) -> Result<Bytes, Leak> {
-        let mut edit = Edit::new(&text);
-        let end = if self.plan.text == Text::Playlist {
-            playlist::run(&self.plan, &text, last, &mut edit)?
-        } else {
-            let whole = unusual::check(&self.plan.secrets, self.plan.text, &text, last)?;
-            Walk::new(&self.plan, self.plan.text, &text[..whole], last, &mut edit).run(&mut self.place)
-        };
+        let (end, edited) = run(&self.plan, &mut self.place, &text, last)?;
         self.held = text[end..].to_vec();
-        Ok(edit.finish(end).map_or_else(|| text.slice(..end), Bytes::from))
+        Ok(edited.map_or_else(|| text.slice(..end), Bytes::from))
     }
+}
+
+impl Plan {
+    /// Scrubs a text that is all here: it itself if nothing was found in it (no copy).
+    ///
+    /// # Errors
+    /// [`Leak`].
+    pub fn whole(&self, text: Bytes) -> Result<Bytes, Leak> {
+        let (end, edited) = run(self, &mut Place::Text, &text, true)?;
+        Ok(edited.map_or_else(|| text.slice(..end), Bytes::from))
+    }
+}
+
+/// Scrubs as much of a text as can be judged: how much that is, and what goes out in its place if not just that.
+fn run(plan: &Plan, place: &mut Place, text: &[u8], last: bool) -> Result<(usize, Option<Vec<u8>>), Leak> {
+    let mut edit = Edit::new(text);
+    let end = if plan.text == Text::Playlist {
+        playlist::run(plan, text, last, &mut edit)?
+    } else {
+        let whole = unusual::check(&plan.secrets, plan.text, text, last)?;
+        Walk::new(plan, plan.text, &text[..whole], last, &mut edit).run(place)
+    };
+    Ok((end, edit.finish(end)))
 }

@@ -16,6 +16,7 @@ mod source;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, LAST_MODIFIED, RANGE,
@@ -147,8 +148,7 @@ impl Treatment {
         }
         match self.text(head)? {
             None => Ok(Source::Plain(incoming)),
-            // Rarer than bytes, and larger: not a part of every connection's memory.
-            Some(text) => Box::pin(work.scrubbed(text, head, incoming)).await,
+            Some(text) => work.scrubbed(text, head, incoming).await,
         }
     }
 
@@ -281,7 +281,38 @@ impl Work<'_> {
         }
     }
 
-    async fn scrubbed(self, text: Text, head: &mut response::Parts, incoming: Incoming) -> Result<Source, Refusal> {
+    async fn scrubbed(self, text: Text, head: &mut response::Parts, mut incoming: Incoming) -> Result<Source, Refusal> {
+        let has_body = self.treatment.method != Method::HEAD && !incoming.is_end_stream();
+        let first = if has_body { source::first(&mut incoming).await.map_err(refused)? } else { None };
+        match first {
+            // Most are short and come with their heads.
+            Some(all) if incoming.is_end_stream() && !head.headers.contains_key(CONTENT_ENCODING) => self.whole(text, head, all),
+            // Rarer, and larger: not a part of every connection's memory.
+            first => Box::pin(self.in_pieces(text, head, incoming, first.unwrap_or_default())).await,
+        }
+    }
+
+    /// A text that is all here and not coded.
+    fn whole(&self, text: Text, head: &mut response::Parts, all: Bytes) -> Result<Source, Refusal> {
+        let scrubbed = self.plan(text).whole(all).map_err(|leak| {
+            self.place(head).report(&leak, "502 in its place");
+            Refusal::Revealed(leak)
+        })?;
+        let renamed = self.public_origin(text).and_then(|origin| addresses::replaced(&scrubbed, origin));
+        let whole = renamed.unwrap_or(scrubbed);
+        self.rewrite_head(&mut head.headers, false);
+        set_length(&mut head.headers, whole.len() as u64);
+        Ok(Source::Whole(whole))
+    }
+
+    /// What takes the place of the server's own addresses in a text, where it names them.
+    fn public_origin(&self, text: Text) -> Option<&str> {
+        let origin = self.treatment.public_origin.as_deref()?;
+        (self.treatment.holding == Holding::Addresses && text == Text::Json).then_some(origin)
+    }
+
+    /// `first`: what of the body is here.
+    async fn in_pieces(self, text: Text, head: &mut response::Parts, incoming: Incoming, first: Bytes) -> Result<Source, Refusal> {
         let coding = coding::Coding::of(&head.headers).map_err(|_| Refusal::BadAnswer("it has a content coding that is not read here"))?;
         let plan = self.plan(text);
         let keeps_length = plan.keeps_length() && coding.is_none();
@@ -290,19 +321,17 @@ impl Work<'_> {
         if !keeps_length {
             head.headers.remove(CONTENT_LENGTH);
         }
-        if self.treatment.method == Method::HEAD || incoming.is_end_stream() {
+        if self.treatment.method == Method::HEAD || (first.is_empty() && incoming.is_end_stream()) {
             return Ok(Source::Plain(incoming));
         }
-        let mut scrubbed = Scrubbed::new(incoming, coding.map(coding::Decoder::new), plan);
-        let begun = match (&self.treatment.public_origin, self.treatment.holding) {
-            (Some(origin), Holding::Addresses) if text == Text::Json => {
-                scrubbed.whole(addresses::MOST_BYTES, |text| addresses::replaced(text, origin)).await
-            }
-            _ => scrubbed.begin().await,
+        let mut scrubbed = Scrubbed::new(incoming, first, coding.map(coding::Decoder::new), plan);
+        let begun = match self.public_origin(text) {
+            Some(origin) => scrubbed.whole(addresses::MOST_BYTES, |text| addresses::replaced(text, origin)).await,
+            None => scrubbed.begin().await,
         };
         match begun {
             Ok(Some(whole)) => {
-                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
+                set_length(&mut head.headers, whole.len() as u64);
                 Ok(Source::Whole(whole))
             }
             Ok(None) => {
@@ -334,6 +363,17 @@ impl Work<'_> {
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Says how long a body is, unless its head says so already.
+fn set_length(headers: &mut HeaderMap, length: u64) {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let said = lines.next().filter(|_| lines.next().is_none()).map(HeaderValue::as_bytes);
+    // In the one spelling in which nobody reads another number.
+    let is_plain = said.is_some_and(|said| matches!(said, [b'1'..=b'9', ..]));
+    if !is_plain || content_length(headers) != Some(length) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
 }
 
 /// A body that failed before anything of it went out.

@@ -60,6 +60,14 @@ impl Source {
     }
 }
 
+/// The first piece of a body, if it came with the head.
+pub(super) async fn first(incoming: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
+    match poll_fn(|cx| Poll::Ready(poll_bytes(incoming, cx))).await {
+        Poll::Ready(Some(first)) => first.map(Some),
+        Poll::Ready(None) | Poll::Pending => Ok(None),
+    }
+}
+
 fn poll_bytes(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
     loop {
         match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
@@ -105,7 +113,7 @@ impl Place {
 pub struct Scrubbed {
     incoming: Incoming,
     decoder: Option<Decoder>,
-    /// Coded bytes that are still to be decoded.
+    /// Bytes that came and are still to be decoded, or to be scrubbed.
     input: Bytes,
     scrubber: Scrubber,
     /// What may go out.
@@ -119,11 +127,12 @@ pub struct Scrubbed {
 }
 
 impl Scrubbed {
-    pub(super) fn new(incoming: Incoming, decoder: Option<Decoder>, plan: Plan) -> Self {
+    /// `first`: what came of the body already.
+    pub(super) fn new(incoming: Incoming, first: Bytes, decoder: Option<Decoder>, plan: Plan) -> Self {
         Self {
             incoming,
             decoder,
-            input: Bytes::new(),
+            input: first,
             scrubber: Scrubber::new(Arc::new(plan)),
             ready: Bytes::new(),
             is_done: false,
@@ -185,6 +194,10 @@ impl Scrubbed {
         while self.ready.is_empty() && !self.is_done {
             let progress = match self.decode() {
                 Ok(Some(decoded)) => self.take_in(decoded),
+                Ok(None) if !self.input.is_empty() => {
+                    let data = std::mem::take(&mut self.input);
+                    self.take_in(data)
+                }
                 Ok(None) => match ready!(poll_bytes(&mut self.incoming, cx)) {
                     Some(Ok(data)) if self.decoder.is_some() => {
                         self.input = data;
@@ -204,7 +217,7 @@ impl Scrubbed {
         Poll::Ready(Ok(()))
     }
 
-    /// A piece of what is there to be decoded; `None`: nothing is.
+    /// A piece of what is there to be decoded; `None`: nothing is, or nothing that is coded.
     fn decode(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(decoder) = &mut self.decoder else { return Ok(None) };
         let piece = decoder.step(&mut self.input)?;
