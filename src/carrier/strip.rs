@@ -44,6 +44,20 @@ impl<const N: usize> Names<N> {
         None
     }
 
+    /// How many they are.
+    pub(crate) const fn len(&self) -> usize {
+        N
+    }
+
+    /// Removes those of the first `count` names that are there.
+    pub(crate) fn remove_first(&self, headers: &mut HeaderMap, count: usize) {
+        let mut found = Found::default();
+        for place in headers.keys().filter_map(|name| self.place_of(name)).filter(|&place| place < count) {
+            found.note(place);
+        }
+        found.remove_from(headers, self);
+    }
+
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderName> {
         self.names.iter()

@@ -136,7 +136,10 @@ pub(crate) fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
         return Err(Refusal::BadAnswer("it switches protocols unasked"));
     }
     let headers = response.headers();
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    if headers.contains_key(CONTENT_LENGTH) {
         return Err(Refusal::BadAnswer("it has both a Content-Length and a Transfer-Encoding"));
     }
     // `TE` never goes upstream, and what is coded below the headers that say so could not be looked through.

@@ -37,6 +37,9 @@ impl Cookies {
 
     /// Takes out of an answer what may not reach the client.
     pub(super) fn strip(self, headers: &mut HeaderMap) {
+        if !headers.contains_key(SET_COOKIE) {
+            return;
+        }
         let kept: Vec<HeaderValue> = match self {
             Self::Dropped => Vec::new(),
             Self::OfShare => headers

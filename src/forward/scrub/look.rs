@@ -39,6 +39,10 @@ const FILES: &[&str] = &[
 pub(super) fn text_of(content_type: Option<&HeaderValue>) -> Option<Text> {
     let Some(whole) = content_type.map(|value| value.as_bytes()) else { return Some(Text::Json) };
     let essence = whole.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    // Nearly all of them.
+    if essence == b"application/json" {
+        return Some(Text::Json);
+    }
     let Ok(essence) = std::str::from_utf8(essence) else { return Some(Text::Plain) };
     let (main, sub) = essence.split_once('/').unwrap_or((essence, ""));
     let is = |name: &str| sub.eq_ignore_ascii_case(name);
@@ -72,9 +76,10 @@ pub(super) fn says_nothing(content_type: Option<&HeaderValue>) -> bool {
 
 /// Whether a text is written in units of more than one byte: then nothing can be found in it.
 pub(super) fn is_wide(content_type: Option<&HeaderValue>) -> bool {
-    let Some(value) = content_type.map(|value| String::from_utf8_lossy(value.as_bytes())) else { return false };
-    let Some((_, charset)) = value.split_once(';').filter(|(_, parameters)| !parameters.is_empty()) else { return false };
-    let charset = charset.to_ascii_lowercase();
+    let parameters = content_type.and_then(|value| Some(&value.as_bytes()[memchr::memchr(b';', value.as_bytes())? + 1..]));
+    // What servers write who write any.
+    let Some(parameters) = parameters.filter(|parameters| *parameters != b" charset=utf-8") else { return false };
+    let charset = String::from_utf8_lossy(parameters).to_ascii_lowercase();
     ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-2", "iso-10646", "unicode"].iter().any(|wide| charset.contains(wide))
 }
 

@@ -17,14 +17,12 @@ mod source;
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, LAST_MODIFIED, RANGE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
+use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::carrier::strip::{Names, names};
 use crate::forward::body::BodyError;
 use crate::forward::forwarded::Forwarding;
 use crate::gateway::refusal::Refusal;
@@ -41,13 +39,31 @@ use crate::upstream::session::{Session, Sessions};
 pub use coding::Damaged;
 pub use source::{Place, Scrubbed, Source};
 
-/// Digests of a text that is not the same any more.
-const DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
+/// What an answer's head says of a text that is not the same any more; the last ones only where it was surely changed.
+static OUTDATED: Names<8> = names![
+    "accept-ranges",
+    "content-encoding",
+    "content-md5",
+    "digest",
+    "content-digest",
+    "repr-digest",
+    // Here ends what always goes.
+    "etag",
+    "last-modified",
 ];
+const ALWAYS_OUTDATED: usize = 6;
+
+/// What a request for a text does not ask; the last ones only where the answer is each client's own.
+static UNASKED: Names<5> = names![
+    "range",
+    "if-range",
+    // ASP.NET Core writes JSON as UTF-16 on request (`TextOutputFormatter.cs`), in which nothing is found: that would be 502.
+    "accept-charset",
+    // Here ends what never goes upstream.
+    "if-none-match",
+    "if-modified-since",
+];
+const NEVER_ASKED: usize = 3;
 
 /// What a route may answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,19 +126,11 @@ impl Treatment {
                 if headers.get(RANGE).is_some_and(|range| range.as_bytes().contains(&b',')) {
                     headers.remove(RANGE);
                 }
+                headers.remove(ACCEPT_CHARSET);
             }
-            Reveals::Text => {
-                headers.remove(RANGE);
-                headers.remove(IF_RANGE);
-                if self.holding != Holding::Nothing {
-                    headers.remove(IF_NONE_MATCH);
-                    headers.remove(IF_MODIFIED_SINCE);
-                }
-            }
+            Reveals::Text => UNASKED.remove_first(headers, if self.holding == Holding::Nothing { NEVER_ASKED } else { UNASKED.len() }),
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        // ASP.NET Core writes JSON as UTF-16 on request (`TextOutputFormatter.cs`), in which nothing is found: that would be 502.
-        headers.remove(ACCEPT_CHARSET);
         if matches!(self.holding, Holding::Urls | Holding::Addresses) {
             let scheme = if forwarding.secure { "https" } else { "http" };
             self.public_origin = forwarding.host.to_str().ok().map(|host| format!("{scheme}://{host}"));
@@ -349,15 +357,8 @@ impl Work<'_> {
 
     /// What the head says of the text that is not so any more.
     fn rewrite_head(&self, headers: &mut HeaderMap, is_decoded: bool) {
-        headers.remove(ACCEPT_RANGES);
-        headers.remove(CONTENT_ENCODING);
-        for name in &DIGESTS {
-            headers.remove(name);
-        }
-        if is_decoded || self.treatment.holding != Holding::Nothing {
-            headers.remove(ETAG);
-            headers.remove(LAST_MODIFIED);
-        }
+        let is_changed = is_decoded || self.treatment.holding != Holding::Nothing;
+        OUTDATED.remove_first(headers, if is_changed { OUTDATED.len() } else { ALWAYS_OUTDATED });
     }
 }
 

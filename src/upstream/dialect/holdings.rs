@@ -26,21 +26,38 @@ const ADDRESSES: &[&str] = &["/System/Info", "/System/Info/Public"];
 /// (audiobookshelf-app, `layouts/default.vue`).
 const USER: &[&str] = &["/api/authorize", "/api/me"];
 
-fn is_any(path: &Path<'_>, base_paths: &[&str], patterns: &[&str]) -> bool {
-    // Every request asks, and few begin like a pattern.
-    let first = path.segments(base_paths).next().unwrap_or_default();
-    let begins = |pattern: &&&str| pattern.get(1..=first.len()).is_some_and(|front| front.eq_ignore_ascii_case(first));
-    patterns.iter().filter(begins).any(|pattern| path.matches(base_paths, pattern))
+/// A path, and its first segment: every request asks, and few begin like a pattern.
+#[derive(Clone, Copy)]
+struct Asked<'p> {
+    path: &'p Path<'p>,
+    base_paths: &'p [&'p str],
+    first: &'p str,
+}
+
+impl<'p> Asked<'p> {
+    fn new(path: &'p Path<'p>, base_paths: &'p [&'p str]) -> Self {
+        Self { path, base_paths, first: path.segments(base_paths).next().unwrap_or_default() }
+    }
+
+    fn is_any(self, patterns: &[&str]) -> bool {
+        let begins = |pattern: &&&str| pattern.get(1..=self.first.len()).is_some_and(|front| front.eq_ignore_ascii_case(self.first));
+        patterns.iter().filter(begins).any(|pattern| self.path.matches(self.base_paths, pattern))
+    }
 }
 
 /// What the answer on a route holds.
 pub fn holding(kind: Kind, class: RouteClass, path: &Path<'_>) -> Holding {
-    let bases = of(kind).base_paths();
+    if let (Kind::Emby | Kind::Jellyfin, RouteClass::Media(Media::Bytes | Media::Text | Media::Either)) = (kind, class) {
+        return Holding::Urls;
+    }
+    if !matches!(class, RouteClass::Keyed | RouteClass::Identity) {
+        return Holding::Nothing;
+    }
+    let asked = Asked::new(path, of(kind).base_paths());
     match (kind, class) {
-        (Kind::Emby | Kind::Jellyfin, RouteClass::Media(Media::Bytes | Media::Text | Media::Either)) => Holding::Urls,
-        (Kind::Emby | Kind::Jellyfin, RouteClass::Keyed) if is_any(path, bases, NEGOTIATION) => Holding::Urls,
-        (Kind::Emby | Kind::Jellyfin, RouteClass::Keyed | RouteClass::Identity) if is_any(path, bases, ADDRESSES) => Holding::Addresses,
-        (Kind::Audiobookshelf, RouteClass::Keyed) if is_any(path, bases, USER) => Holding::Tokens,
+        (Kind::Emby | Kind::Jellyfin, RouteClass::Keyed) if asked.is_any(NEGOTIATION) => Holding::Urls,
+        (Kind::Emby | Kind::Jellyfin, _) if asked.is_any(ADDRESSES) => Holding::Addresses,
+        (Kind::Audiobookshelf, RouteClass::Keyed) if asked.is_any(USER) => Holding::Tokens,
         _ => Holding::Nothing,
     }
 }
