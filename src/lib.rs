@@ -41,7 +41,7 @@
 //! | [`admin`], [`cli`] | the Unix socket, the admin listener ([`admin::listener`], who comes in: [`admin::door`]), and the commands |
 //! | [`doctor`] | looks at the whole installation, check by check |
 //! | [`telemetry`] | logging, the access line |
-| [`usage`] | what keys are used for: counted by each core, brought together in one place; [`admin::metrics`] shows it to Prometheus |
+//! | [`usage`] | what keys are used for: counted by each core, brought together in one place; [`admin::metrics`] shows it to Prometheus |
 //! | [`demo`] | stand-in media servers |
 //! | [`app`] | the program put together |
 //!

@@ -2,7 +2,7 @@
 //!
 //! ```compile_fail
 //! // Its fields are private, and its one constructor wants an `Admission`, which only the policy makes.
-//! let outbound = keygate::forward::rewrite::Outbound { head: http::Request::new(()).into_parts().0 };
+//! let outbound = keygate::forward::rewrite::Outbound { head: Box::new(http::Request::new(()).into_parts().0) };
 //! ```
 //!
 //! ```compile_fail
@@ -30,7 +30,8 @@ use crate::upstream::session::Session;
 /// session token in the dialect's place.
 #[derive(Clone)]
 pub struct Outbound {
-    head: Parts,
+    /// Boxed, since it goes through many hands, each of which would move and keep all of it.
+    head: Box<Parts>,
 }
 
 impl std::fmt::Debug for Outbound {
@@ -71,7 +72,7 @@ impl Outbound {
     ///
     /// # Errors
     /// [`TooLong`].
-    pub fn new(mut head: Parts, wanted: Wanted<'_>, origin: Origin, admitted: Admitted<'_>) -> Result<Self, TooLong> {
+    pub fn new(mut head: Box<Parts>, wanted: Wanted<'_>, origin: Origin, admitted: Admitted<'_>) -> Result<Self, TooLong> {
         let Admitted { admission: _, session, upstream } = admitted;
         let socket_query = session.and_then(|session| session.socket_query.as_ref()).filter(|_| wanted.websocket);
         head.uri = target(&wanted, &upstream.base_path, socket_query)?;
@@ -131,7 +132,7 @@ impl Outbound {
         if body.is_empty() && matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) {
             self.head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Request::from_parts(self.head, body)
+        Request::from_parts(*self.head, body)
     }
 }
 

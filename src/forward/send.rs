@@ -46,15 +46,15 @@ pub async fn send(
         None => Box::pin(pool.connect(upstream, partition)).await?,
     };
     let is_safe = body.is_empty() && outbound.is_safe();
-    let copy = (is_safe && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| Box::new(outbound.clone()));
+    let copy = (is_safe && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| outbound.clone());
     let limit = upstream.timeouts.response_header;
-    let response = match attempt(&mut lease, outbound.into_request(body), &sent, limit).await {
+    let response = match attempt(&mut lease, || outbound.into_request(body), &sent, limit).await {
         Ok(response) => response,
         Err(failed) => {
             let again = once_more(failed, copy, &lease, &sent)?;
             // Rare, and large: not a part of every request's memory.
             lease = Box::pin(pool.connect(upstream, partition)).await?;
-            Box::pin(attempt(&mut lease, *again, &sent, limit)).await.map_err(Failed::into_refusal)?
+            Box::pin(attempt(&mut lease, || *again, &sent, limit)).await.map_err(Failed::into_refusal)?
         }
     };
     check(&response)?;
@@ -62,7 +62,7 @@ pub async fn send(
 }
 
 /// What may go over a new connection after a pooled one failed.
-fn once_more(failed: Failed, copy: Option<Box<Outbound>>, lease: &Lease, sent: &Sent) -> Result<Box<Request<RequestBody>>, Refusal> {
+fn once_more(failed: Failed, copy: Option<Outbound>, lease: &Lease, sent: &Sent) -> Result<Box<Request<RequestBody>>, Refusal> {
     match failed {
         Failed::NotSent(request) if lease.idle_for().is_some() => Ok(request),
         Failed::Broken(error) => match copy {
@@ -99,9 +99,15 @@ fn broken_off(sent: &Sent, error: hyper::Error) -> Refusal {
     client_fault(sent).unwrap_or(Refusal::BrokenOff(error))
 }
 
-async fn attempt(lease: &mut Lease, request: Request<RequestBody>, sent: &Sent, limit: Duration) -> Result<Response<Incoming>, Failed> {
+/// `request`: makes it where it is sent, so that it is not kept twice.
+async fn attempt(
+    lease: &mut Lease,
+    request: impl FnOnce() -> Request<RequestBody>,
+    sent: &Sent,
+    limit: Duration,
+) -> Result<Response<Incoming>, Failed> {
     // Pinned here: a future that is moved into another one takes its room twice.
-    let answer = std::pin::pin!(lease.sender().try_send_request(request));
+    let answer = std::pin::pin!(lease.sender().try_send_request(request()));
     match within(limit, sent, answer).await {
         None => Err(Failed::Final(Refusal::NoAnswer(limit.as_secs()))),
         Some(Ok(response)) => Ok(response),

@@ -50,8 +50,8 @@ impl Route<'_> {
     }
 
     pub(super) async fn exchange(self, outbound: Outbound, body: Incoming, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
-        let spare = self.renewable().then(|| Box::new(outbound.clone()));
-        let whole = self.treatment.may_come_in_part().then(|| Box::new(outbound.clone().of_the_whole()));
+        let spare = self.renewable().then(|| outbound.clone());
+        let whole = self.treatment.may_come_in_part().then(|| outbound.clone().of_the_whole());
         let body = RequestBody::from_client(body, self.visit.settings.limits.idle_timeout, spare.is_some()).paced(self.pacer());
         if let (Some(trail), Some(permit), false) = (notes.as_mut(), self.admission.permit(), body.is_empty()) {
             trail.opens(Sort::Stream, permit, Some(body.sent()));
@@ -80,8 +80,8 @@ impl Route<'_> {
     async fn exchange_again(
         mut self,
         (mut exchange, verdict): (Exchange, Verdict),
-        spare: Option<Box<Outbound>>,
-        whole: Option<Box<Outbound>>,
+        spare: Option<Outbound>,
+        whole: Option<Outbound>,
         notes: &mut Notes,
     ) -> Result<Response<GatewayBody>, Refusal> {
         match verdict {
@@ -105,7 +105,7 @@ impl Route<'_> {
         if let Some(outbound) = whole.filter(|_| is_part) {
             // A part cannot be searched. Whatever answered it answers the whole alike.
             let outbound = match self.session.as_deref() {
-                None => *outbound,
+                None => outbound,
                 Some(session) => outbound.with_session(session),
             };
             exchange = self.send(outbound, RequestBody::empty()).await?;

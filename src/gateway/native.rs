@@ -61,7 +61,7 @@ pub(super) struct Errand<'a> {
     pub(super) uri: &'a Uri,
     pub(super) host: HeaderValue,
     /// With nothing taken out of it.
-    pub(super) head: Parts,
+    pub(super) head: Box<Parts>,
     pub(super) websocket: bool,
 }
 

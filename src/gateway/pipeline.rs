@@ -103,7 +103,8 @@ pub(super) struct Visit<'a> {
 impl Visit<'_> {
     /// Every step, in order. What is still in `notes` at the end is logged by the caller; a body or a tunnel takes it along.
     async fn pass(&self, request: Request<Incoming>, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        let mut head = Box::new(head);
         let uri = std::mem::take(&mut head.uri);
 
         // 1. What is refused whoever asks; which upstream it is for.
