@@ -123,7 +123,7 @@ mod tests {
     async fn bodies_of_one_key_share_and_a_short_one_does_not_wait() {
         let (limits, start) = (limited("1MiB/s"), Instant::now());
         let short = async {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            sleep(Duration::from_secs(3)).await;
             let asked = start.elapsed();
             handed_on(Arc::clone(&limits), start, 60_000).await.1 - asked
         };

@@ -40,7 +40,7 @@ impl Measured {
         for of_upstream in &news.upstreams {
             let name = of_upstream.upstream.as_ref().map_or(super::NO_UPSTREAM, |name| name.as_str());
             let measured = self.upstreams.entry(name.to_owned()).or_default();
-            measured.usage.add(of_upstream);
+            measured.usage.add(of_upstream, news.at);
             measured.latency.add(&of_upstream.latency);
             rest.add(&of_upstream.counts);
         }
