@@ -224,7 +224,7 @@ impl Admin {
     fn expose_connections(&self, text: &mut Exposition) {
         let Some(running) = &self.running else { return };
         let connections = running.gateway.connections();
-        text.gauge("keygate_connections", "Client connections that are open, sockets included.").is(connections.open());
+        text.gauge("keygate_connections_open", "Client connections that are open, sockets included.").is(connections.open());
         text.counter("keygate_connections_total", "Client connections that were accepted.").is(connections.accepted());
         let help = "Of them, those that were closed at once because too many were open.";
         text.counter("keygate_connections_refused_total", help).is(connections.refused());

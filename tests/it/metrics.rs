@@ -31,12 +31,15 @@ struct Program {
 impl Program {
     async fn start() -> Self {
         let standin = StandIn::start(Kind::Jellyfin, Options::default()).await.expect("a stand-in");
-        let mut home = Home::of(&[&standin], "[metrics]\nper_key = true\nopen = true\n[log]\nformat = \"json\"");
+        let mut home = Home::of(
+            &[&standin],
+            "[metrics]\nper_key = true\nopen = true\n[log]\nformat = \"json\"\n[server.tls]\nmode = \"self-signed\"\nfolder = \"tls\"",
+        );
         let (admin, clear) = (free_address(), free_address());
         home.sweep.cover(&[admin, clear]);
         let config = fs::read_to_string(home.config()).expect("written");
         let config = config.replace("[admin]\n", &format!("[admin]\nlisten = \"{admin}\"\n"));
-        home.write(&config.replace("[server]\n", &format!("[server]\ntls = \"self-signed\"\nlisten_plain = [\"{clear}\"]\n")));
+        home.write(&config.replace("[server]\n", &format!("[server]\nlisten_plain = [\"{clear}\"]\n")));
         home.start().await;
         home.add_alice("alice").await;
         Self { standin, home, admin, clear }
