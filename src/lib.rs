@@ -39,6 +39,7 @@
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
 //! | [`admin`], [`cli`] | the Unix socket, the admin listener ([`admin::listener`], who comes in: [`admin::door`]), and the commands |
+//! | [`page`] | the web page on the admin listener: HTML made here, forms, a secret shown once |
 //! | [`doctor`] | looks at the whole installation, check by check |
 //! | [`telemetry`] | logging, the access line |
 //! | [`usage`] | what keys are used for: counted by each core, brought together in one place; [`admin::metrics`] shows it to Prometheus |
@@ -48,7 +49,7 @@
 //! # Who may depend on whom
 //! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `limits`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
 //! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
-//! `doctor`, `admin`, `demo`, `app`, `cli`.
+//! `doctor`, `admin`, `page`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
 //! `server::connection`; `forward` ends in `gateway::refusal` and writes to `gateway::trail`; `upstream::client` carries `forward::body`;
@@ -90,6 +91,7 @@ pub mod handouts;
 pub mod keys;
 pub mod lifeline;
 pub mod limits;
+pub mod page;
 pub mod policy;
 pub mod redact;
 pub mod registry;

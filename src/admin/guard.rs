@@ -58,11 +58,16 @@ pub(super) struct Guard {
 
 /// The middleware around everything that the listener has. Needs a [`Visit`] among the request's extensions.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let is_asset = request.uri().path().starts_with("/assets/");
     let mut response = match guard.let_in(request).await {
         Ok(request) => next.run(request).await,
         Err(error) => error.into_response(),
     };
     for (name, value) in SECURITY_HEADERS {
+        // What the page is made of says for itself that it may be kept: its name changes with it.
+        if is_asset && name == header::CACHE_CONTROL && response.headers().contains_key(&name) {
+            continue;
+        }
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response

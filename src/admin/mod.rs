@@ -13,6 +13,7 @@ pub mod audit;
 mod available;
 pub mod certificates;
 pub mod credentials;
+mod desk;
 pub mod door;
 mod emby;
 pub mod error;
@@ -74,6 +75,7 @@ use crate::upstream::session::{AccountState, Sessions};
 use crate::usage::Usage;
 
 pub use actor::Actor;
+pub use desk::Desk;
 pub use router::router;
 
 /// Reads the configuration again. Blocking. Gives what was taken over, or the text of all problems.

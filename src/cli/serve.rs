@@ -27,6 +27,7 @@ use crate::config::problem::Warning;
 use crate::config::{Config, is_public};
 use crate::gateway::Gateway;
 use crate::gateway::routing::Settings;
+use crate::page;
 use crate::server::activation::Activated;
 use crate::server::clients::ClientAuthorities;
 use crate::server::listener::{Listener, Purpose};
@@ -188,8 +189,8 @@ impl Daemon {
         tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
         if let Some(listener) = listener {
             tracing::info!(url = %listener.url(), "admin listener");
-            // Routes for people go here.
-            tasks.spawn(listener::serve(listener, Arc::clone(&admin), axum::Router::new(), tasks.clone(), stop.clone()));
+            let page = page::router(Arc::clone(&admin));
+            tasks.spawn(listener::serve(listener, Arc::clone(&admin), page, tasks.clone(), stop.clone()));
         }
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));
         tasks.spawn(watch_upstreams(Arc::clone(&app.gateway), stop.clone()));

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use keygate::admin::api::{ListenerView, UpstreamView};
 use keygate::admin::listener::{AdminListener, serve};
 use keygate::admin::page_sessions::SessionLimits;
-use keygate::admin::{Actor, Admin, api::UpstreamView};
+use keygate::admin::{Actor, Admin};
 use keygate::clock::{Clock, ManualClock, Timestamp};
 use keygate::keys::admin::{AdminScope, AdminToken};
 use keygate::registry::admin::NewAdminToken;
@@ -64,14 +65,17 @@ impl Site {
             ..UpstreamView::default()
         };
         let admin = Admin::new(Arc::clone(&keep.registry), Arc::clone(&keep.sessions), Arc::clone(&rig.clock), vec![view], tasks.clone());
+        let url = format!("http://{}", rig.address);
+        let public = ListenerView { url, address: rig.address, upstream: None, proxies: Vec::new() };
         let limits = SessionLimits { lifetime: Duration::from_secs(12 * 3600), idle: Duration::from_secs(3600) };
         let app = rig.app();
         let admin = admin.with_usage(Arc::clone(&keep.usage)).with_running(Arc::clone(&app.gateway), app.server.pulses());
-        let admin = Arc::new(admin.with_session_limits(limits));
+        let admin = Arc::new(admin.with_session_limits(limits).with_listeners(vec![public]));
         let listener = AdminListener::bind("127.0.0.1:0".parse().unwrap(), acceptor, &["Keys.Home.Arpa".to_owned()]).unwrap();
         let address = listener.address();
         rig.sweep.cover(&[address]);
-        tasks.spawn(serve(listener, Arc::clone(&admin), axum::Router::new(), tasks.clone(), stop.clone()));
+        let page = keygate::page::router(Arc::clone(&admin));
+        tasks.spawn(serve(listener, Arc::clone(&admin), page, tasks.clone(), stop.clone()));
         let all = make_token(&rig, "all", AdminScope::All, None);
         Self { rig, admin, address, clock, all, stop }
     }

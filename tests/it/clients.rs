@@ -252,7 +252,7 @@ impl Environment {
 }
 
 /// What a command writes; when it fails, its last line of complaint.
-fn succeed(command: &mut Command) -> Result<Vec<u8>, String> {
+pub(crate) fn succeed(command: &mut Command) -> Result<Vec<u8>, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{program} cannot be started ({error})"))?;
     if output.status.success() {
@@ -263,7 +263,7 @@ fn succeed(command: &mut Command) -> Result<Vec<u8>, String> {
 }
 
 /// Runs a script, but not for ever.
-fn run_within(command: &mut Command, limit: Duration) -> Result<(), String> {
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), String> {
     let (mut reader, writer) = io::pipe().map_err(|error| error.to_string())?;
     let errors = writer.try_clone().map_err(|error| error.to_string())?;
     let mut child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).spawn().map_err(|error| error.to_string())?;
@@ -304,6 +304,6 @@ fn folder() -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the switch of the build machines, not configuration of the program")]
-fn is_ci() -> bool {
+pub(crate) fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }

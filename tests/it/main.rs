@@ -38,6 +38,7 @@ mod minted;
 mod mistakes;
 mod native_logins;
 mod outstanding;
+mod page;
 mod patience;
 mod proxied;
 mod redirect;

@@ -86,7 +86,7 @@ async fn a_request_that_another_sites_page_made_is_refused() {
     let link = |dest: &str| {
         vec![("sec-fetch-site", "cross-site".into()), ("sec-fetch-mode", "navigate".into()), ("sec-fetch-dest", dest.to_owned())]
     };
-    assert_eq!(ask(Method::GET, "/", link("document")).await, 404, "a link to the page may be followed");
+    assert_eq!(ask(Method::GET, "/", link("document")).await, 303, "a link to the page may be followed");
     assert_eq!(ask(Method::GET, "/", link("iframe")).await, 403);
     assert_eq!(ask(Method::GET, "/api/status", link("document")).await, 403, "but not to the interface");
 }
@@ -116,7 +116,7 @@ async fn every_answer_forbids_frames_foreign_bytes_guessing_and_keeping() {
         (Method::GET, "/api/status", None, 401),
         (Method::POST, "/api/reload", Some(&read), 403),
         (Method::GET, "/nowhere", Some(&good), 404),
-        (Method::GET, "/", None, 404),
+        (Method::GET, "/", None, 303),
         (Method::PUT, "/api/status", Some(&good), 405),
         (Method::OPTIONS, "/api/status", Some(&good), 403),
     ] {

@@ -1,0 +1,134 @@
+//! What a person at the page can ask for: the same as programs at the interface, in the person's name and without JSON between.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::api::{AccountView, CredentialRequest, KeyView, NewKeyRequest, PatchKeyRequest, StatusView};
+use crate::admin::audit::{AuditPage, AuditQuery};
+use crate::admin::certificates::TlsView;
+use crate::admin::error::AdminError;
+use crate::admin::keys::Filter;
+use crate::admin::page_sessions::PageSessions;
+use crate::admin::usage::{KeyUsageView, TotalsView};
+use crate::admin::{Actor, Admin};
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+type Answer<T> = Result<T, AdminError>;
+
+/// The admin room, in the hand of somebody who is logged in to the page.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    admin: Arc<Admin>,
+    actor: Actor,
+}
+
+impl Desk {
+    /// For the login with this number.
+    pub const fn new(admin: Arc<Admin>, session: u64, address: IpAddr) -> Self {
+        Self { admin, actor: Actor::Page { session, address } }
+    }
+
+    /// Now, as keys are judged by.
+    pub fn now(&self) -> Timestamp {
+        self.admin.clock.now()
+    }
+
+    /// The logins to the page.
+    pub fn sessions(&self) -> &PageSessions {
+        self.admin.page_sessions()
+    }
+
+    /// All keys, newest first.
+    ///
+    /// # Errors
+    /// [`AdminError`], as for all that follow.
+    pub async fn keys(&self, with_revoked: bool) -> Answer<Vec<KeyView>> {
+        let filter = Filter { revoked: with_revoked, ..Filter::default() };
+        self.admin.blocking(move |admin| Ok(admin.list_keys(&filter)?.api_keys)).await
+    }
+
+    /// One key.
+    pub async fn key(&self, id: String) -> Answer<KeyView> {
+        self.admin.blocking(move |admin| Ok(admin.show_key(&id)?.api_key)).await
+    }
+
+    /// A new key, with its text.
+    pub async fn create(&self, request: NewKeyRequest) -> Answer<KeyView> {
+        let actor = self.actor;
+        self.admin.blocking(move |admin| Ok(admin.create_key(request, actor)?.api_key)).await
+    }
+
+    /// Changes a key.
+    pub async fn change(&self, id: String, request: PatchKeyRequest) -> Answer<KeyView> {
+        let actor = self.actor;
+        self.admin.blocking(move |admin| Ok(admin.patch_key(&id, request, actor)?.api_key)).await
+    }
+
+    /// Gives a key another secret; with its text.
+    pub async fn rotate(&self, id: String, overlap: Duration) -> Answer<KeyView> {
+        let actor = self.actor;
+        self.admin.blocking(move |admin| Ok(admin.rotate_key(&id, overlap, actor)?.api_key)).await
+    }
+
+    /// Ends a key for good.
+    pub async fn revoke(&self, id: String) -> Answer<KeyView> {
+        let actor = self.actor;
+        self.admin.blocking(move |admin| Ok(admin.revoke_key(&id, actor)?.api_key)).await
+    }
+
+    /// What these keys are used for, in the same order.
+    pub async fn usages(&self, ids: Vec<String>) -> Answer<Vec<KeyUsageView>> {
+        self.admin.blocking(move |admin| ids.iter().map(|id| admin.key_usage(id)).collect()).await
+    }
+
+    /// Closes one thing that runs.
+    pub async fn close_stream(&self, id: String) -> Answer<()> {
+        let actor = self.actor;
+        self.admin.blocking(move |admin| admin.close_stream(&id, actor).map(drop)).await
+    }
+
+    /// A part of the audit log.
+    pub async fn audit(&self, query: AuditQuery) -> Answer<AuditPage> {
+        self.admin.blocking(move |admin| admin.audit(&query)).await
+    }
+
+    /// Sums by upstream.
+    pub async fn totals(&self) -> Answer<TotalsView> {
+        self.admin.blocking(Admin::totals).await
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> Vec<AccountView> {
+        self.admin.list_accounts(None).accounts
+    }
+
+    /// One account.
+    pub fn account(&self, id: &str) -> Answer<AccountView> {
+        Ok(self.admin.show_account(id)?.account)
+    }
+
+    /// Logs an account in at its media server now.
+    pub async fn log_account_in(&self, id: String) -> Answer<AccountView> {
+        let login = Arc::clone(&self.admin).login(id, self.actor);
+        Ok(self.admin.tasks.spawn(login).await??.account)
+    }
+
+    /// Gives an account another password, if its media server accepts it.
+    pub async fn set_account_password(&self, id: String, password: Secret<String>) -> Answer<AccountView> {
+        let request = CredentialRequest { password: Some(password), ..CredentialRequest::default() };
+        let setting = Arc::clone(&self.admin).set_credential(id, request, self.actor);
+        Ok(self.admin.tasks.spawn(setting).await??.account)
+    }
+
+    /// How the gateway stands.
+    pub async fn status(&self) -> Answer<StatusView> {
+        self.admin.blocking(Admin::status).await
+    }
+
+    /// The certificates that are served.
+    pub async fn tls(&self) -> Answer<TlsView> {
+        self.admin.blocking(|admin| Ok(admin.tls())).await
+    }
+}

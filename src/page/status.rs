@@ -1,0 +1,132 @@
+//! How the gateway stands: certificates, media servers, listeners, the store, the last reload.
+
+use axum::response::Html;
+use maud::{Markup, html};
+
+use crate::admin::api::{StatusView, UpstreamView};
+use crate::admin::certificates::{CertificateView, TlsView};
+use crate::admin::usage::TotalsView;
+use crate::page::error::PageError;
+use crate::page::layout::{self, Place};
+use crate::page::show;
+use crate::page::visitor::Visitor;
+
+/// Days below which a certificate's end is worth a warning, and a louder one.
+const SOON: u64 = 21;
+const VERY_SOON: u64 = 7;
+
+pub(crate) async fn show(visitor: Visitor) -> Result<Html<String>, PageError> {
+    let (status, tls, totals) = (visitor.desk.status().await?, visitor.desk.tls().await?, visitor.desk.totals().await?);
+    let body = html! {
+        h1 { "Status" }
+        (facts(&status))
+        h2 { "Media servers" }
+        (upstreams(&status, &totals))
+        h2 { "Certificates" }
+        (certificates(&tls))
+        h2 { "Listeners" }
+        table.figures {
+            thead { tr { th scope="col" { "Address" } th scope="col" { "For" } } }
+            tbody {
+                @for one in &status.listeners {
+                    tr { th scope="row" { (one.url) } td { (one.upstream.as_deref().unwrap_or("all, by host name")) } }
+                }
+            }
+        }
+    };
+    Ok(layout::page(&visitor, Place::Status, "Status", &body))
+}
+
+fn facts(status: &StatusView) -> Markup {
+    html! {
+        dl.facts {
+            div { dt { "Version" } dd { (status.version) } }
+            div { dt { "Running for" } dd { (show::length(status.uptime_seconds)) } }
+            div { dt { "Keys" } dd { (show::number(status.keys as u64)) } }
+            div { dt { "Accounts" } dd {
+                (status.accounts) " " @if status.broken_accounts > 0 { (show::pill("bad", &format!("{} broken", status.broken_accounts))) }
+            } }
+            div { dt { "Configuration" } dd { (status.config.as_deref().unwrap_or("none: by arguments")) } }
+            div { dt { "Last reload" } dd {
+                @match &status.last_reload {
+                    None => span.faint { "none since the start" },
+                    Some(last) => {
+                        (show::time(&last.at)) small { "by " (last.asked_by) }
+                        @match &last.problems {
+                            Some(problems) => { (show::pill("bad", "not taken over")) small { (problems) } },
+                            None if last.changes.is_empty() => small { "nothing changed" },
+                            None => small { (last.changes.join("; ")) },
+                        }
+                    }
+                }
+            } }
+            div { dt { "Store" } dd {
+                @match &status.store { Some(store) => { (show::bytes(store.bytes)) small { (store.path) } }, None => "in memory" }
+            } }
+            @if status.clock_behind_seconds > 0 {
+                div { dt { "Clock" } dd { (show::pill("bad", "behind")) " by " (show::length(status.clock_behind_seconds)) } }
+            }
+        }
+    }
+}
+
+fn health(upstream: &UpstreamView) -> Markup {
+    match upstream.reachable {
+        Some(true) => show::pill("good", "reachable"),
+        Some(false) => show::pill("bad", "not reachable"),
+        None => show::pill("off", "not tried yet"),
+    }
+}
+
+fn upstreams(status: &StatusView, totals: &TotalsView) -> Markup {
+    html! {
+        table.upstreams {
+            thead { tr { @for name in ["Name", "State", "Version", "Requests", "To clients"] { th scope="col" { (name) } } } }
+            tbody {
+                @for one in &status.upstreams {
+                    @let counts = totals.upstreams.get(&one.name).map(|of| &of.counts);
+                    tr {
+                        th scope="row" { (one.name) small { (one.kind) " at " (one.url) } }
+                        td {
+                            (health(one))
+                            @if let Some(since) = &one.down_since { small { "since " (show::time(since)) } }
+                            @if let Some(problem) = &one.problem { small { (problem) } }
+                        }
+                        td { (one.version.as_deref().unwrap_or("–")) }
+                        td { (show::number(counts.map_or(0, |counts| counts.requests))) }
+                        td { (show::bytes(counts.map_or(0, |counts| counts.bytes_out))) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn days(certificate: &CertificateView) -> Markup {
+    let kind = match certificate.days_left {
+        ..VERY_SOON => "bad",
+        VERY_SOON..SOON => "warn",
+        _ => "good",
+    };
+    show::pill(kind, &format!("{} d left", certificate.days_left))
+}
+
+fn certificates(tls: &TlsView) -> Markup {
+    html! {
+        p.faint { @if tls.source == "off" { "TLS is off." } @else { "From: " (tls.source) } }
+        @if !tls.certificates.is_empty() {
+            table.certificates {
+                thead { tr { @for name in ["Names", "State", "Good until"] { th scope="col" { (name) } } } }
+                tbody {
+                    @for one in &tls.certificates {
+                        tr {
+                            th scope="row" { (one.names.join(", ")) @if let Some(file) = &one.file { small { (file) } } }
+                            td { (days(one)) @if let Some(problem) = &one.problem { small { (problem) } } }
+                            td { (show::time(&one.not_after)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
