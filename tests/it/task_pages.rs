@@ -11,7 +11,8 @@ use keygate::cli::{self, Cli};
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("README.md"), root.join("deploy/README.md")];
-    files.extend(fs::read_dir(root.join("deploy/docs")).expect("a folder").map(|entry| entry.expect("an entry").path()));
+    let docs = fs::read_dir(root.join("deploy/docs")).expect("a folder").map(|entry| entry.expect("an entry").path());
+    files.extend(docs.filter(|file| file.extension().is_some_and(|ending| ending == "md")));
     assert!(files.len() > 8, "{files:?}");
     files.into_iter().map(|file| (file.clone(), fs::read_to_string(file).expect("a page"))).collect()
 }
