@@ -74,6 +74,13 @@ fn facts(visitor: &Visitor, key: &KeyView) -> Markup {
             (fact("Account", &html! { (key.account) }))
             (fact("May", &html! { (may) @if key.preset.is_none() { small { (key.scopes.join(", ")) } } }))
             @if let Some(libraries) = &key.libraries { (fact("Libraries", &html! { (libraries.join(", ")) })) }
+            @if let Some(limits) = &key.limits {
+                (fact("Limits", &html! {
+                    @if let Some(networks) = &limits.networks { div { "from " (networks.join(", ")) } }
+                    @if let Some(rate) = &limits.rate { div { (rate) } }
+                    @if let Some(streams) = limits.streams { div { (streams) " streams at once" } }
+                }))
+            }
             (fact("Expires", &key.expires_at.as_deref().map_or_else(|| html! { "never" }, show::time)))
             (fact("Made", &html! { (show::time(&key.created_at)) small { "by " (key.created_by) } }))
             @if let Some(at) = &key.last_used_at {
