@@ -79,6 +79,7 @@ fn facts(visitor: &Visitor, key: &KeyView) -> Markup {
                     @if let Some(networks) = &limits.networks { div { "from " (networks.join(", ")) } }
                     @if let Some(rate) = &limits.rate { div { (rate) } }
                     @if let Some(streams) = limits.streams { div { (streams) " streams at once" } }
+                    @if let Some(bandwidth) = &limits.bandwidth { div { (bandwidth) } }
                 }))
             }
             (fact("Expires", &key.expires_at.as_deref().map_or_else(|| html! { "never" }, show::time)))
