@@ -239,7 +239,7 @@ async fn an_accounts_password_is_tried_before_it_is_kept_and_never_shown() {
     let path = format!("/accounts/{}/password", page.site.rig.account.id.0);
     page.site.rig.sweep.keep_secret("wr0ng-upstream-password");
     let wrong = page.post(&path, &[("password", "wr0ng-upstream-password")]).await;
-    assert!(wrong.status == 502 && wrong.text().contains("role=\"alert\""), "{}", wrong.text());
+    assert!(wrong.status == 422 && wrong.text().contains("role=\"alert\""), "{}", wrong.text());
     assert!(!wrong.text().contains("wr0ng"));
     let right = page.post(&path, &[("password", crate::support::ALICE_PASSWORD)]).await;
     assert_eq!(right.header("location"), Some("/accounts?done=password"), "{}", right.text());
