@@ -1,6 +1,8 @@
 //! Bodies on their way: the client's toward the upstream, and the upstream's toward the client.
 
-use std::cell::{Cell, RefCell};
+mod sent;
+
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +22,10 @@ use crate::policy::Admission;
 use crate::scrub::Leak;
 use crate::server::connection::Busy;
 use crate::upstream::client::Lease;
-use crate::usage::open::{Sort, Upload};
+use crate::usage::open::Sort;
+
+use sent::NOTHING;
+pub use sent::Sent;
 
 /// Most bytes of a request's body that are kept for a replay after a renewed session.
 pub const HELD_BYTES: usize = 64 << 10;
@@ -51,66 +56,6 @@ pub enum BodyError {
     /// An answer's coding is damaged.
     #[error(transparent)]
     Damaged(#[from] scrub::Damaged),
-}
-
-/// What the forwarder learns of a request's body while hyper has it.
-#[derive(Debug, Default)]
-pub struct Sent {
-    bytes: Cell<u64>,
-    complete: Cell<bool>,
-    held: RefCell<Option<Vec<Bytes>>>,
-    client_failed: Cell<bool>,
-    waits_for_client: Cell<bool>,
-    client_broke_rules: Cell<bool>,
-}
-
-thread_local! {
-    /// What became of a body that is none: all of it went. Most requests share this one.
-    static NOTHING: Rc<Sent> = Rc::new(Sent { complete: Cell::new(true), ..Sent::default() });
-}
-
-impl Sent {
-    /// Bytes that went upstream.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes.get()
-    }
-
-    /// Whether the whole body went upstream.
-    pub const fn is_complete(&self) -> bool {
-        self.complete.get()
-    }
-
-    /// Whether the client's next bytes are waited for right now.
-    pub(crate) const fn waits_for_client(&self) -> bool {
-        self.waits_for_client.get()
-    }
-
-    /// Whether the client broke off, stalled or broke the rules.
-    pub const fn client_failed(&self) -> bool {
-        self.client_failed.get()
-    }
-
-    /// Whether the client's body was malformed or ended early; not whether it was slow.
-    pub const fn client_broke_rules(&self) -> bool {
-        self.client_broke_rules.get()
-    }
-
-    /// The body once more, if all of it went and it was small enough to be kept.
-    pub fn replay(self: &Rc<Self>) -> Option<RequestBody> {
-        if NOTHING.with(|nothing| Rc::ptr_eq(self, nothing)) {
-            return Some(RequestBody::empty());
-        }
-        if !self.complete.get() {
-            return None;
-        }
-        self.held.borrow_mut().take().map(RequestBody::held)
-    }
-}
-
-impl Upload for Sent {
-    fn bytes(&self) -> u64 {
-        self.bytes.get()
-    }
 }
 
 /// The body of a forwarded request. Trailers are dropped: a credential could hide in them.
@@ -312,18 +257,6 @@ fn longer(mut hint: SizeHint, held: u64) -> SizeHint {
     }
     hint.set_lower(hint.lower() + held);
     hint
-}
-
-impl Sent {
-    fn note(&self, data: &Bytes) {
-        self.bytes.set(self.bytes.get() + data.len() as u64);
-        let mut held = self.held.borrow_mut();
-        if self.bytes.get() > HELD_BYTES as u64 {
-            *held = None;
-        } else if let Some(frames) = held.as_mut() {
-            frames.push(data.clone());
-        }
-    }
 }
 
 /// The body of an answer to a client.

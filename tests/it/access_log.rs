@@ -178,7 +178,7 @@ async fn a_refusal_leaves_its_true_reason_although_the_client_is_not_told() {
     let cases = [
         ("/a", vec![], "no-key"),
         ("/b", vec![("x-emby-token", damaged.as_str())], "malformed-key"),
-        ("/c", vec![("x-emby-token", dead.as_str())], "unknown-key"),
+        ("/c", vec![("x-emby-token", dead.as_str())], "dead-key"),
         ("/d", vec![("authorization", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln")], "foreign-credential"),
         ("/e", vec![("x-emby-token", off.as_str())], "disabled-key"),
     ];

@@ -196,11 +196,14 @@ async fn a_flood_of_bad_keys_takes_nothing_of_what_operators_did_out_of_the_log(
     let key = home.key("tv", "alice").await;
     let revoked = home.key("dead", "alice").await;
     home.run("keys revoke dead --yes").await.ok();
+    let mut throttled = 0;
     for round in 0..300_u32 {
         let bad = keygate::keys::ApiKey::generate(keygate::keys::KeyId::from_u64(round.into())).expect("a key");
         home.sweep.keep_secret(bad.expose());
-        let expected = if round < 20 { 401 } else { 429 };
-        assert_eq!(ask(&home, "/System/Info", bad.expose(), "").await, expected, "{round}");
+        let status = ask(&home, "/System/Info", bad.expose(), "").await;
+        // On a slow machine, one more guess comes back every three seconds.
+        assert!(status == 401 || (status == 429 && round >= 20), "{round}: {status}");
+        throttled += u32::from(status == 429);
     }
     ask(&home, "/System/Info", &revoked, "").await;
     assert_eq!(ask(&home, "/System/Info", &key, "").await, 200);
@@ -216,7 +219,7 @@ async fn a_flood_of_bad_keys_takes_nothing_of_what_operators_did_out_of_the_log(
     let notices = lines.lines().count() - acts.len();
     assert!((1..=10).contains(&notices), "{lines}");
     assert!(lines.contains("\"throttled\"") && lines.contains("unknown-key"), "{lines}");
-    assert!(lines.contains("281"), "how often is told: {lines}");
+    assert!(lines.contains(&format!(r#"{{"after":"{throttled}","name":"times"}}"#)), "how often is told: {lines}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Bodies that are too slow, and bodies that are sent again.
 
+use std::cell::Cell;
+
 use super::*;
 
 #[test]
