@@ -2,7 +2,7 @@
 //!
 //! The arithmetic is the generic cell rate algorithm (ITU-T I.371) on one atomic number. The crate `governor` does the same; it reads a
 //! clock of its own, cannot take over another rate while it counts, and brings a dozen crates for what are the two functions of
-//! [`Meter`].
+//! `Meter`.
 
 use std::fmt;
 use std::str::FromStr;

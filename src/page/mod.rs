@@ -2,7 +2,7 @@
 //!
 //! It stands behind the guard of the admin listener (`admin::guard`), which has checked the host, the origin, the session's cookie and, for
 //! each change, the session's token, before anything here is reached. Handlers ask a [`Desk`], which does what the interface does.
-//! Every change answers with a redirection, so that a reload repeats nothing. A secret is shown once ([`once`]): it is in no URL, and the
+//! Every change answers with a redirection, so that a reload repeats nothing. A secret is shown once (`once`): it is in no URL, and the
 //! page that shows it is shown once only.
 
 mod accounts;

@@ -22,7 +22,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// All, in the order of [`Counts::by_class`].
+    /// All, in the order of `Counts::by_class`.
     pub const ALL: [Self; 7] =
         [Self::Switched, Self::Success, Self::Redirect, Self::ClientError, Self::ServerError, Self::Refused, Self::Aborted];
 
