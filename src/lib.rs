@@ -35,20 +35,19 @@
 //! | [`certificates`] | the certificates that are served: files that change, keygate's own authority, ACME ([`certificates::acme`]); choice by name |
 //! | [`store`] | redb, memory, sealing |
 //! | [`audit`] | who did what: lines of the log, made from records, with no way in for a secret |
-//! | [`usage`] | what keys are used for: counts of each core, the one place where they come together, what runs now |
+//! | [`usage`] | what keys are used for: counts of each core, the one place where they come together, what runs now; [`admin::metrics`] shows it to Prometheus |
 //! | [`registry`] | keys and accounts as operators change them: store first, memory at once after it |
 //! | [`config`] | the file, every value usable, all problems at once |
 //! | [`admin`], [`cli`] | the Unix socket, the admin listener ([`admin::listener`], who comes in: [`admin::door`]), and the commands |
 //! | [`page`] | the web page on the admin listener: HTML made here, forms, a secret shown once |
 //! | [`doctor`] | looks at the whole installation, check by check |
 //! | [`telemetry`] | logging, the access line |
-//! | [`usage`] | what keys are used for: counted by each core, brought together in one place; [`admin::metrics`] shows it to Prometheus |
 //! | [`demo`] | stand-in media servers |
 //! | [`app`] | the program put together |
 //!
 //! # Who may depend on whom
 //! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `limits`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
-//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
+//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `audit`, `usage`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `doctor`, `admin`, `page`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
