@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 /// A moment of the wall clock, in milliseconds since 1970-01-01T00:00:00Z (the unit of Audiobookshelf's JSON).
@@ -66,6 +67,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Time since an arbitrary start, never going back.
     fn monotonic(&self) -> Duration;
 
+    /// The same, as it was at the kernel's latest tick: up to 10 ms ago. Costs a fifth; not to be compared with [`Clock::monotonic`].
+    fn tick(&self) -> Duration {
+        self.monotonic()
+    }
+
     /// The machine's wall clock, also where [`Clock::now`] remembers a later time.
     fn wall(&self) -> Timestamp {
         self.now()
@@ -80,18 +86,26 @@ pub trait Clock: Send + Sync + 'static {
     fn forget(&self) {}
 }
 
-/// The machine's clocks, as they stand.
+/// The machine's clocks, as they stand. The wall clock is read as of the kernel's latest tick, up to 10 ms ago: it is asked several times
+/// for each request, and nothing is judged more finely.
 #[derive(Debug)]
 pub struct SystemClock {
     start: std::time::Instant,
+    start_tick: Duration,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts at zero.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self { start: std::time::Instant::now(), start_tick: at_tick(ClockId::MonotonicCoarse) }
     }
+}
+
+/// What a clock showed at the kernel's latest tick; zero before its beginning.
+fn at_tick(clock: ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl Default for SystemClock {
@@ -101,14 +115,16 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        Timestamp(millis(at_tick(ClockId::RealtimeCoarse)))
     }
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn tick(&self) -> Duration {
+        at_tick(ClockId::MonotonicCoarse).saturating_sub(self.start_tick)
     }
 }
 
@@ -123,7 +139,7 @@ pub struct SteadyClock {
 impl SteadyClock {
     /// Over the machine's clocks. `mark`: it was that late already.
     pub fn new(machine: Arc<dyn Clock>, mark: Option<Timestamp>) -> Self {
-        let monotonic = millis(machine.monotonic());
+        let monotonic = millis(machine.tick());
         let most = mark.map_or(i64::MIN, |mark| mark.0.saturating_sub(monotonic));
         Self { machine, most: AtomicI64::new(most) }
     }
@@ -137,11 +153,15 @@ impl std::fmt::Debug for SteadyClock {
 
 impl Clock for SteadyClock {
     fn now(&self) -> Timestamp {
-        never_back(&self.most, self.machine.now().0, millis(self.machine.monotonic()))
+        never_back(&self.most, self.machine.now().0, millis(self.machine.tick()))
     }
 
     fn monotonic(&self) -> Duration {
         self.machine.monotonic()
+    }
+
+    fn tick(&self) -> Duration {
+        self.machine.tick()
     }
 
     fn wall(&self) -> Timestamp {
@@ -149,13 +169,14 @@ impl Clock for SteadyClock {
     }
 
     fn forget(&self) {
-        let offset = self.machine.now().0.saturating_sub(millis(self.machine.monotonic()));
+        let offset = self.machine.now().0.saturating_sub(millis(self.machine.tick()));
         self.most.store(offset, Ordering::Relaxed);
     }
 }
 
+/// In 64 bits throughout: asked for each request.
 fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).saturating_mul(1000).saturating_add(i64::from(duration.subsec_millis()))
 }
 
 /// The wall clock, or where it would stand had nobody set it back. Cores share `most`, which is written only when the clock was set
@@ -263,7 +284,9 @@ mod tests {
     fn the_machine_s_clocks_are_of_this_century_and_do_not_stand_still_for_ever() {
         let clock = SystemClock::new();
         assert!(clock.now() > NOW && clock.behind() == Duration::ZERO);
-        let (before, at) = (clock.monotonic(), clock.now());
-        assert!(clock.monotonic() >= before && clock.wall() >= at.minus(HOUR));
+        let (before, tick, at) = (clock.monotonic(), clock.tick(), clock.now());
+        assert!(clock.monotonic() >= before && clock.tick() >= tick && clock.wall() >= at.minus(HOUR));
+        let apart = clock.monotonic().abs_diff(clock.tick());
+        assert!(apart < HOUR, "both begin together: {apart:?}");
     }
 }
