@@ -19,7 +19,7 @@
 //! # Rooms
 //! | room | what it does |
 //! |---|---|
-//! | [`secret`], [`clock`], [`redact`] | values that cannot be printed; time as an argument; the one redactor |
+//! | [`secret`], [`clock`], [`redact`], [`socket`] | values that cannot be printed; time as an argument; the one redactor; TCP |
 //! | [`target`] | path and host of a request, judged |
 //! | [`carrier`] | where credentials travel; takes all of them out of a request |
 //! | [`keys`] | the key's text, its stored form, its rights ([`keys::scope`], [`keys::preset`]), the index in memory |
@@ -97,6 +97,7 @@ pub mod registry;
 pub mod scrub;
 pub mod secret;
 pub mod server;
+pub mod socket;
 pub mod store;
 pub mod target;
 pub mod telemetry;

@@ -58,7 +58,7 @@ impl Front {
             // Speaking for nobody (section 2.1 of the PROXY protocol).
             stream.write_all(b"PROXY UNKNOWN\r\n").await.map_err(|error| error.to_string())?;
         }
-        let Some(certificate) = &self.certificate else { return Ok(UpstreamIo::Plain(stream)) };
+        let Some(certificate) = &self.certificate else { return Ok(UpstreamIo::Plain(stream.into())) };
         let trust = match format!("sha256:{certificate}").parse::<Fingerprint>() {
             Ok(fingerprint) => Trust::pinned(fingerprint),
             Err(_) => Trust::nobody(),

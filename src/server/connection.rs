@@ -34,6 +34,7 @@ use crate::server::handshake::{self, Shaken};
 use crate::server::listener::{Listener, Purpose};
 use crate::server::patience::{Guard, Moved, Protocol};
 use crate::server::stream::Streams;
+use crate::socket::Socket;
 use crate::upstream::UpstreamName;
 
 /// A connection that was just accepted.
@@ -122,8 +123,8 @@ pub struct ClientIo {
 
 #[derive(Debug)]
 enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Drop for ClientIo {
@@ -134,7 +135,7 @@ impl Drop for ClientIo {
                 Transport::Tls(stream) => stream.get_ref().0,
             };
             // Where it fails, the client gets a little more before the end.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = socket2::SockRef::from(stream.as_ref()).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -200,7 +201,7 @@ pub(crate) fn serve(connection: Connection, listener: Rc<Listener>, worker: Rc<W
     let tasks = worker.tasks().clone();
     match listener.tls.clone() {
         None => {
-            let transport = Transport::Plain(connection.stream);
+            let transport = Transport::Plain(connection.stream.into());
             tasks.spawn_local(http1(Open { transport, peer: connection.peer, slot: connection.slot, listener, worker }));
         }
         Some(acceptor) => {

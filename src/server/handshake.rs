@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::server::tls::Acceptor;
+use crate::socket::Socket;
 
 /// What somebody gets who typed `http://` in front of a port that speaks TLS. Without it, programs show him a broken connection. Nothing of
 /// his request is read but its first byte, so nothing of it can come back.
@@ -71,13 +72,13 @@ impl From<&HandshakeError> for Shaken {
 }
 
 /// Makes a TLS connection of a plain one. Whatever the client does, it is over after `limit`.
-pub(crate) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<TcpStream>, HandshakeError> {
+pub(crate) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<Socket>, HandshakeError> {
     let done = tokio::time::timeout(limit, async {
         if is_request(&stream).await? {
             answer(stream).await;
             return Err(HandshakeError::WithoutTls);
         }
-        acceptor.accept(stream).await?.ok_or(HandshakeError::Challenge)
+        acceptor.accept(stream.into()).await?.ok_or(HandshakeError::Challenge)
     });
     done.await.unwrap_or(Err(HandshakeError::TooLate(limit)))
 }

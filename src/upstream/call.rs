@@ -142,7 +142,7 @@ impl Target<'_> {
 
     async fn open(&self) -> Result<UpstreamIo, CallError> {
         let stream = self.connect().await?;
-        let Some(trust) = &self.upstream.tls else { return Ok(UpstreamIo::Plain(stream)) };
+        let Some(trust) = &self.upstream.tls else { return Ok(UpstreamIo::Plain(stream.into())) };
         match trust.handshake(&self.upstream.host, stream).await {
             Ok(io) => Ok(io),
             Err(TlsError::Closed | TlsError::NotTls) if mixup::speaks_http(self.upstream).await => Err(self.plain_http()),

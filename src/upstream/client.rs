@@ -225,7 +225,7 @@ impl Pool {
     }
 
     fn now(&self) -> Duration {
-        self.clock.monotonic()
+        self.clock.tick()
     }
 
     /// An idle connection of this partition, newest first, if one is still good.
@@ -354,7 +354,7 @@ async fn connect(upstream: &Upstream) -> Result<UpstreamIo, ConnectError> {
     // Requests are small and answered at once: Nagle would only hold them back. A failure costs latency, nothing else.
     let _ = stream.set_nodelay(true);
     match &upstream.tls {
-        None => Ok(UpstreamIo::Plain(stream)),
+        None => Ok(UpstreamIo::Plain(stream.into())),
         // Boxed: a plain connection must not carry the room of a handshake.
         Some(trust) => {
             let handshake = Box::pin(trust.handshake(&upstream.host, stream));

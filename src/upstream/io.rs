@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::socket::Socket;
 
 /// An upstream's socket. The encrypted half is boxed: a plain one must not pay for its size.
 #[derive(Debug)]
 pub enum UpstreamIo {
     /// `http://`.
-    Plain(TcpStream),
+    Plain(Socket),
     /// `https://`, after a handshake that was judged.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl AsyncRead for UpstreamIo {
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_plain_socket_does_not_pay_for_the_room_of_tls() {
-        let (plain, both) = (size_of::<TcpStream>(), size_of::<UpstreamIo>());
+        let (plain, both) = (size_of::<Socket>(), size_of::<UpstreamIo>());
         assert!(both <= plain + size_of::<usize>(), "{both} instead of {plain}");
     }
 }

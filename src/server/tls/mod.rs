@@ -9,11 +9,11 @@ use arc_swap::ArcSwap;
 use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::certificates::challenges::Challenges;
+use crate::socket::Socket;
 
 /// Sessions of TLS 1.2 clients that know no tickets; all others carry theirs themselves. About half a KiB each.
 const REMEMBERED_SESSIONS: usize = 256;
@@ -71,7 +71,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When it fails; the other end was told.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+    pub(super) async fn accept(&self, stream: Socket) -> io::Result<Option<TlsStream<Socket>>> {
         if self.challenges.await_handshakes() {
             // Seldom, and larger than what all others need.
             return Box::pin(self.accept_or_prove(stream)).await;
@@ -80,7 +80,7 @@ impl Acceptor {
     }
 
     /// While an order by tls-alpn-01 is under way: what the client offers decides.
-    async fn accept_or_prove(&self, stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+    async fn accept_or_prove(&self, stream: Socket) -> io::Result<Option<TlsStream<Socket>>> {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
         let hello = start.client_hello();
         let challenge = hello.alpn().and_then(|protocols| self.challenges.handshake(hello.server_name(), protocols));

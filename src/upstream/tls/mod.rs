@@ -185,7 +185,7 @@ impl Trust {
     async fn shake(&self, host: &str, stream: TcpStream) -> Result<UpstreamIo, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(name, stream).await.map(|stream| UpstreamIo::Tls(Box::new(stream))).map_err(|error| TlsError::of(&error))
+        connector.connect(name, stream.into()).await.map(|stream| UpstreamIo::Tls(Box::new(stream))).map_err(|error| TlsError::of(&error))
     }
 
     /// What the latest handshake failed of; `None` when it did not, or there was none.
