@@ -336,7 +336,8 @@ impl Metered {
         let mut metered = Self { source, lease, sent, trail, bytes: 0, complete: false, learning: None, pacer: None, admission };
         if metered.source.is_end() {
             metered.end();
-        } else if let (Some(trail), Some(permit)) = (&mut metered.trail, metered.admission.permit()) {
+        } else if let (Some(trail), Some(permit), false) = (&mut metered.trail, metered.admission.permit(), metered.source.is_here()) {
+            // What is here already is no stream that anybody could watch.
             trail.opens(Sort::Stream, permit, None);
         }
         metered

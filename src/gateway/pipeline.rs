@@ -83,7 +83,7 @@ impl Worker {
         let tally = self.tally();
         (has_line || tally.is_some()).then(|| {
             let trail = Trail::begin(self.gateway().clock(), client, request, tally.cloned());
-            Box::new(if has_line { trail } else { trail.without_line() })
+            Box::new(if has_line { trail.with_line() } else { trail })
         })
     }
 }

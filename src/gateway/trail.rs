@@ -30,8 +30,8 @@ use crate::usage::tally::{Ended, Refused, SecretTag, Tally};
 /// One request's notes; becomes one access line, and is counted.
 pub struct Trail {
     clock: Arc<dyn Clock>,
-    started: Duration,
-    has_line: bool,
+    /// When it began, where it becomes a line.
+    line: Option<Duration>,
     tally: Option<Rc<Tally>>,
     open: Option<OpenPlace>,
     /// What the client calls itself.
@@ -76,12 +76,11 @@ impl std::fmt::Debug for Trail {
 }
 
 impl Trail {
-    /// Begins a request's notes. `tally`: where it is counted.
+    /// Begins a request's notes, which become no line. `tally`: where it is counted.
     pub fn begin(clock: &Arc<dyn Clock>, client: IpAddr, request: &http::Request<hyper::body::Incoming>, tally: Option<Rc<Tally>>) -> Self {
         Self {
             clock: Arc::clone(clock),
-            started: clock.monotonic(),
-            has_line: true,
+            line: None,
             agent: tally.as_ref().and_then(|_| request.headers().get(USER_AGENT).cloned()),
             tally,
             open: None,
@@ -104,10 +103,10 @@ impl Trail {
         }
     }
 
-    /// Leaves no line in the log.
+    /// Leaves a line in the log.
     #[must_use]
-    pub const fn without_line(mut self) -> Self {
-        self.has_line = false;
+    pub fn with_line(mut self) -> Self {
+        self.line = Some(self.clock.monotonic());
         self
     }
 
@@ -123,7 +122,7 @@ impl Trail {
         self.status = Some(refusal.public().status);
         self.carrier = self.carrier.or_else(|| refusal.carrier().map(Carrier::as_str));
         // The text is for the line.
-        self.refusal = Some((refusal.kind(), if self.has_line { refusal.to_string() } else { String::new() }));
+        self.refusal = Some((refusal.kind(), if self.line.is_some() { refusal.to_string() } else { String::new() }));
         self.is_of_note = refusal.is_of_note();
         self.bytes_out = if self.method == Method::HEAD { 0 } else { refusal.body().len() as u64 };
         self.complete = true;
@@ -199,8 +198,8 @@ impl Drop for Trail {
     /// The line is written whatever ends the request, also a client that goes away.
     fn drop(&mut self) {
         self.count();
-        if self.has_line {
-            access::write(self, self.clock.monotonic().saturating_sub(self.started));
+        if let Some(began) = self.line {
+            access::write(self, self.clock.monotonic().saturating_sub(began));
         }
     }
 }

@@ -49,6 +49,11 @@ impl Source {
         }
     }
 
+    /// Whether nothing more has to come from the upstream.
+    pub const fn is_here(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
     /// How many bytes will come.
     pub fn size_hint(&self) -> SizeHint {
         match self {
