@@ -93,9 +93,12 @@ pub struct PointView {
     pub kib: u32,
 }
 
-/// `{"upstreams": {…}}`.
+/// `{"writtenAt": …, "upstreams": {…}}`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct TotalsView {
+    /// Until when use is in the store, so that it outlives a power cut; null: nothing was written since the gateway started.
+    pub written_at: Option<String>,
     /// By name; `-`: requests that came to none.
     pub upstreams: BTreeMap<String, UpstreamTotals>,
 }
@@ -215,7 +218,8 @@ impl Admin {
     pub(super) fn totals(&self) -> Result<TotalsView, AdminError> {
         let name = |name: String| if name == NO_UPSTREAM { "-".to_owned() } else { name };
         let totals = self.counted(Usage::totals)?;
-        Ok(TotalsView { upstreams: totals.into_iter().map(|(upstream, usage)| (name(upstream), (&usage).into())).collect() })
+        let written_at = self.counted(|usage| Ok(usage.written_at()))?.map(iso);
+        Ok(TotalsView { written_at, upstreams: totals.into_iter().map(|(upstream, usage)| (name(upstream), (&usage).into())).collect() })
     }
 
     /// What runs now. Blocking.

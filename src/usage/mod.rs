@@ -27,19 +27,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::MissedTickBehavior;
 
 use self::books::Books;
 use self::measured::Measured;
 use self::open::{StreamId, StreamView};
 use self::record::{KeyUsage, LastUse, UpstreamUsage};
 use self::tally::{News, Tally};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
 use crate::store::{Store, StoreError};
 
 pub use self::books::NO_UPSTREAM;
 
-/// How often what the cores hand over is entered.
+/// How often the cores hand over, and how often that is entered.
 const ENTER_EVERY: Duration = Duration::from_secs(1);
 
 /// The one place of all figures. What reads it may block: call it where that is allowed.
@@ -50,6 +51,7 @@ pub struct Usage {
     /// The lock of the books is taken second.
     inbox: Mutex<Receiver<News>>,
     books: Mutex<Books>,
+    written_at: Mutex<Option<Timestamp>>,
     closings: Mutex<Vec<StreamId>>,
     waiting_closings: AtomicUsize,
     on_close: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
@@ -75,6 +77,7 @@ impl Usage {
             sender,
             inbox: Mutex::new(receiver),
             books: Mutex::new(books),
+            written_at: Mutex::default(),
             closings: Mutex::default(),
             waiting_closings: AtomicUsize::new(0),
             on_close: Mutex::default(),
@@ -121,17 +124,22 @@ impl Usage {
     fn write(&self, all: bool) -> Result<(), StoreError> {
         self.enter()?;
         // Nobody waits for the books while the store writes.
-        let (changes, keys) = self.books().take(self.clock.now(), all, &*self.store)?.into_parts();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let written = self.store.commit(changes);
-        let mut books = self.books();
+        let now = self.clock.now();
+        let (changes, keys) = self.books().take(now, all, &*self.store)?.into_parts();
+        let written = if changes.is_empty() { Ok(()) } else { self.store.commit(changes) };
         match &written {
-            Ok(()) => books.make_room(),
-            Err(_) => books.put_back(&keys),
+            Ok(()) => {
+                self.books().make_room();
+                *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+            }
+            Err(_) => self.books().put_back(&keys),
         }
         written
+    }
+
+    /// What was entered until then is in the store; `None`: nothing was written since the start.
+    pub fn written_at(&self) -> Option<Timestamp> {
+        *self.written_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that is known of a key's use; `None`: it was never used.
@@ -225,18 +233,25 @@ impl Usage {
     }
 }
 
+/// So often it is written: a request is handed over within [`ENTER_EVERY`], and shall be in the store within the interval.
+fn pause_between_writings(flush_every: Duration) -> Duration {
+    flush_every.saturating_sub(ENTER_EVERY).max(flush_every / 2)
+}
+
 async fn keep_up(usage: Weak<Usage>, flush_every: Duration, blocking: Handle) {
-    let mut since_flush = Duration::ZERO;
-    let pause = ENTER_EVERY.min(flush_every);
+    let write_every = pause_between_writings(flush_every);
+    let (mut entering, mut writing) = (tokio::time::interval(ENTER_EVERY), tokio::time::interval(write_every));
+    for interval in [&mut entering, &mut writing] {
+        // A writing that took long is not made up for by many short ones.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     loop {
-        tokio::time::sleep(pause).await;
+        let is_time_to_write = tokio::select! {
+            _ = writing.tick() => true,
+            _ = entering.tick() => false,
+        };
         let Some(usage) = usage.upgrade() else { return };
-        since_flush += pause;
-        let is_time = since_flush >= flush_every;
-        if is_time {
-            since_flush = Duration::ZERO;
-        }
-        let work = move || if is_time { usage.flush() } else { usage.enter() };
+        let work = move || if is_time_to_write { usage.flush() } else { usage.enter() };
         match blocking.spawn_blocking(work).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the use of keys could not be written; it is tried again"),

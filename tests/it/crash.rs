@@ -1,5 +1,7 @@
 //! The daemon killed at any moment, and a disk that takes no more.
 
+mod under_load;
+
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What keys are used for, as operators see it: who used a key last and with which secret, how often, what runs now; what a crash
-//! loses of it and what it does not; and that a flood of bad keys takes nothing of what operators did out of the audit log.
+//! What keys are used for, as operators see it: who used a key last and with which secret, how often, what runs now; and
+//! that a flood of bad keys takes nothing of what operators did out of the audit log.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -162,8 +162,8 @@ async fn keys_are_listed_by_when_they_were_used_and_when_they_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_loses_nothing_and_a_kill_at_most_one_flush() {
-    let (_standin, mut home) = started("[usage]\nflush = \"1s\"").await;
+async fn a_stop_loses_nothing() {
+    let (_standin, mut home) = started("[usage]\nflush = \"1h\"").await;
     let key = home.key("tv", "alice").await;
     for _ in 0..5 {
         assert_eq!(ask(&home, "/System/Info", &key, "curl/8").await, 200);
@@ -171,23 +171,6 @@ async fn a_stop_loses_nothing_and_a_kill_at_most_one_flush() {
     home.signal("TERM");
     home.ended().await;
     assert_eq!(counted(&home, &key, 5).await["counts"]["requests"], 5, "offline, from the store");
-    home.start().await;
-    for _ in 0..5 {
-        assert_eq!(ask(&home, "/System/Info", &key, "curl/8").await, 200);
-    }
-    // One flush and one handing over may be under way when it is killed: what was counted before them is written.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let late = home.key("late", "alice").await;
-    assert_eq!(ask(&home, "/System/Info", &key, "curl/8").await, 200);
-    home.run("keys disable tv").await.ok();
-    home.kill();
-    let usage = counted(&home, &key, 10).await;
-    assert!(usage["counts"]["requests"].as_u64() <= Some(11), "{usage}");
-    home.start().await;
-    assert_eq!((ask(&home, "/System/Info", &key, "").await, ask(&home, "/System/Info", &late, "").await), (401, 200));
-    let log = home.run("audit tail -n 3 -o json --acts").await.ok();
-    assert!(log.contains("\"changed\"") && log.contains("late"), "{log}");
-    assert_eq!(json(&home.run("store check -o json").await.ok())["problems"], json("[]"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
