@@ -100,9 +100,10 @@ async fn the_document_that_is_served_is_the_one_in_the_repository() {
     let written = fs::read_to_string(&file).unwrap_or_default();
     let text = format!("{}\n", serde_json::to_string_pretty(&served).unwrap());
     if written != text {
-        let beside = std::env::temp_dir().join("keygate-openapi.json");
+        // A folder of its own, which stays: another run, or another user's, has another.
+        let beside = tempfile::Builder::new().prefix("keygate-openapi-").tempdir().unwrap().keep().join("openapi.json");
         fs::write(&beside, text).unwrap();
-        panic!("deploy/openapi.json is not what is served: look at {} and put it in its place", beside.display());
+        panic!("deploy/openapi.json is not what is served, which is in {}: look at it and put it in its place", beside.display());
     }
 }
 
