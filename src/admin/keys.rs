@@ -212,7 +212,7 @@ const fn status_word(status: KeyStatus) -> &'static str {
 }
 
 /// Whole days that are left, where that is soon.
-fn days_left(record: &KeyRecord, now: Timestamp) -> Option<u64> {
+pub(super) fn days_left(record: &KeyRecord, now: Timestamp) -> Option<u64> {
     let expires_at = record.expires_at.filter(|at| *at > now && record.revoked_at.is_none())?;
     let days = expires_at.since(now).as_secs() / 86_400;
     (days < 30).then_some(days)

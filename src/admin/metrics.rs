@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -30,6 +31,7 @@ use crate::usage::{NO_UPSTREAM, Usage};
 
 /// Where it is.
 pub(super) const PATH: &str = "/metrics";
+const DAY: Duration = Duration::from_secs(86_400);
 /// The label of requests that came to no upstream, and of those without a key that is known.
 const NONE: &str = "-";
 /// The label of keys beyond those that are told apart.
@@ -165,6 +167,7 @@ impl Admin {
                 shown.keys(&mut text);
             }
         }
+        self.expose_ends_of_keys(&mut text)?;
         self.expose_upstreams(&mut text, &names);
         self.expose_connections(&mut text);
         self.expose_certificates(&mut text);
@@ -187,6 +190,15 @@ impl Admin {
         let at = last.as_ref().and_then(|last| last.at.parse::<jiff::Timestamp>().ok());
         let at = at.map_or(self.born, |at| Timestamp::from_millis(at.as_millisecond()));
         text.gauge("keygate_config_last_reload_timestamp_seconds", "When it was read last, since the epoch.").is(seconds(at));
+    }
+
+    fn expose_ends_of_keys(&self, text: &mut Exposition) -> Result<(), AdminError> {
+        let (now, ends) = (self.clock.now(), self.registry.ends_within(DAY * 30).map_err(RegistryError::Store)?);
+        let mut figures = text.gauge("keygate_keys_expiring", "Keys that are good now and expire within this time.");
+        for (within, days) in [("7d", 7), ("30d", 30)] {
+            figures.of(&[("within", within)], ends.iter().filter(|end| **end <= now.plus(DAY * days)).count());
+        }
+        Ok(())
     }
 
     fn expose_upstreams(&self, text: &mut Exposition, names: &[UpstreamName]) {

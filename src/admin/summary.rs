@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::admin::Admin;
 use crate::admin::error::AdminError;
+use crate::admin::keys::days_left;
 use crate::keys::record::KeyStatus;
 use crate::registry::RegistryError;
 use crate::upstream::UpstreamName;
@@ -30,6 +31,8 @@ pub(super) struct Summary {
     keys: usize,
     /// Of them, those that are good now.
     active: usize,
+    /// Of these, those that expire within 30 days.
+    expiring: usize,
     /// Of them, those that have expired.
     expired: usize,
     /// Of them, those that are switched off.
@@ -52,6 +55,15 @@ pub(super) struct Summary {
     failed24h: Option<u64>,
 }
 
+/// Keys by how they stand.
+#[derive(Default)]
+struct KeyCounts {
+    active: usize,
+    expiring: usize,
+    expired: usize,
+    disabled: usize,
+}
+
 pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Summary>, AdminError> {
     let (counts, day) = admin.blocking(|admin| Ok((admin.count_keys()?, admin.last_day()?))).await?;
     let accounts = admin.sessions.accounts();
@@ -70,10 +82,11 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Summary
     Ok(Json(Summary {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: admin.clock.monotonic().saturating_sub(admin.started).as_secs(),
-        keys: counts.iter().sum(),
-        active: counts[0],
-        expired: counts[1],
-        disabled: counts[2],
+        keys: counts.active + counts.expired + counts.disabled,
+        active: counts.active,
+        expiring: counts.expiring,
+        expired: counts.expired,
+        disabled: counts.disabled,
         accounts: accounts.len(),
         broken_accounts,
         upstreams: names.len(),
@@ -103,16 +116,18 @@ impl Admin {
         })))
     }
 
-    /// Active, expired, disabled.
-    fn count_keys(&self) -> Result<[usize; 3], AdminError> {
+    fn count_keys(&self) -> Result<KeyCounts, AdminError> {
         let now = self.clock.now();
-        let mut counts = [0; 3];
+        let mut counts = KeyCounts::default();
         // Counted as they pass: none is kept.
         self.registry.keys(|record| {
             match record.status(now) {
-                KeyStatus::Active => counts[0] += 1,
-                KeyStatus::Expired => counts[1] += 1,
-                KeyStatus::Disabled => counts[2] += 1,
+                KeyStatus::Active => {
+                    counts.active += 1;
+                    counts.expiring += usize::from(days_left(record, now).is_some());
+                }
+                KeyStatus::Expired => counts.expired += 1,
+                KeyStatus::Disabled => counts.disabled += 1,
                 KeyStatus::Revoked => {}
             }
             false

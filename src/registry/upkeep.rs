@@ -7,7 +7,7 @@ use crate::audit::{Act, Bounds, Field, Verb};
 use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::record::KeyRecord;
-use crate::registry::{Acts, Registry};
+use crate::registry::{Acts, Registry, Unsettled};
 use crate::store::audit::Pruning;
 use crate::store::{Change, StoreError};
 
@@ -33,6 +33,32 @@ impl Registry {
         self.store.commit(vec![Change::PruneAudit(Pruning { now: self.clock.now(), bounds })])
     }
 
+    /// When the keys that are good now die, of those that do within this time. Takes no longer for keys that never expire.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn ends_within(&self, within: Duration) -> Result<Vec<Timestamp>, StoreError> {
+        let (unsettled, now) = (self.writer(), self.clock.now());
+        let keys = self.with_an_end(&unsettled, now, now.plus(within))?;
+        let ends = keys.iter().filter(|key| key.is_active).filter_map(|key| key.expires_at);
+        Ok(ends.filter(|end| *end <= now.plus(within)).collect())
+    }
+
+    /// The records of keys of which a secret dies after `now` and at `until` or before.
+    fn with_an_end(&self, unsettled: &Unsettled, now: Timestamp, until: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut ids: BTreeSet<KeyId> = BTreeSet::new();
+        // Secrets may end before their key: the record tells.
+        self.index.visit_expiring(now, until, |id| ids.extend([id]));
+        let mut records = Vec::new();
+        for id in ids {
+            records.extend(match unsettled.keys.get(&id) {
+                Some(record) => Some(record.clone()),
+                None => self.store.key(id)?,
+            });
+        }
+        Ok(records)
+    }
+
     /// The keys that have come within 30, 14, 7 or 1 days of their end since this was asked last, over restarts too. Each step of each
     /// key is told once, and stands in the audit log.
     ///
@@ -45,17 +71,8 @@ impl Registry {
             self.store.commit(vec![Change::ExpiryLook(now)])?;
             return Ok(Vec::new());
         };
-        let mut ids: BTreeSet<KeyId> = BTreeSet::new();
-        // Secrets may end before their key: the record tells.
-        self.index.visit_expiring(now, now.plus(DAY * 30), |id| ids.extend([id]));
-        let mut found = Vec::new();
-        for id in ids {
-            let record = match unsettled.keys.get(&id) {
-                Some(record) => Some(record.clone()),
-                None => self.store.key(id)?,
-            };
-            found.extend(record.and_then(|key| Some(Expiring { days: step(key.expires_at?, last, now)?, key })));
-        }
+        let keys = self.with_an_end(&unsettled, now, now.plus(DAY * 30))?.into_iter();
+        let found: Vec<_> = keys.filter_map(|key| Some(Expiring { days: step(key.expires_at?, last, now)?, key })).collect();
         let told = |expiring: &Expiring| {
             Act::new(Verb::ExpiresSoon, (&expiring.key).into())
                 .with([Field::new("days", u64::from(expiring.days)), Field::new("expires", expiring.key.expires_at)])

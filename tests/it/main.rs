@@ -23,6 +23,7 @@ mod crash;
 mod daemon;
 mod deny_lists;
 mod doctor;
+mod expiry;
 mod first_steps;
 mod forwarding;
 mod guessing;

@@ -49,6 +49,7 @@ async fn a_summary_is_one_flat_object_of_numbers() {
     for (name, value) in [
         ("keys", json!(1)),
         ("active", json!(1)),
+        ("expiring", json!(0)),
         ("accounts", json!(1)),
         ("upstreams_up", json!(1)),
         ("upstream_up", json!(true)),

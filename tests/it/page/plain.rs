@@ -318,3 +318,28 @@ async fn the_page_is_not_on_the_listener_of_media_servers() {
         assert!(!answer.text().contains("keygate</title>"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn keys_that_expire_soon_are_marked_and_found() {
+    let mut page = Page::open().await;
+    let account = page.site.rig.account.id.0.to_string();
+    for (name, expires) in [("soon", "30d"), ("later", "1y")] {
+        let fields = [("name", name), ("account", account.as_str()), ("expires", expires), ("preset", "full")];
+        assert_eq!(page.post("/keys/new", &fields).await.status, 303);
+    }
+    const HOUR: Duration = Duration::from_secs(3600);
+    for (later, state, text) in [
+        (23 * 24 * HOUR, "expiring", "expires in 7 d"),
+        (6 * 24 * HOUR + HOUR, "expiring", "expires today"),
+        (23 * HOUR, "expired", "expired"),
+    ] {
+        page.site.clock.advance(later);
+        page.log_in().await;
+        for asked in ["expiring", "expired"] {
+            let list = page.get(&format!("/keys?state={asked}")).await.text();
+            let rows = list.split("<tbody>").nth(1).unwrap_or_default();
+            assert_eq!(rows.contains("soon") && rows.contains(text), asked == state, "{asked} after {later:?}: {list}");
+            assert!(!rows.contains("later"), "{list}");
+        }
+    }
+}
