@@ -24,6 +24,9 @@ pub struct PatchLimits {
     /// Speed of bodies; null: any.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Option<String>>,
+    /// Bytes of bodies a day; null: any number.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub daily: Option<Option<String>>,
 }
 
 /// A field that is there, null or not: told from one that is absent.
@@ -46,6 +49,7 @@ pub(super) fn of_patch(patch: PatchLimits) -> Result<LimitsPatch, AdminError> {
         networks: patch.networks.map(|networks| networks.map(read).transpose()).transpose().map_err(invalid)?,
         rate: parsed(patch.rate)?,
         bandwidth: parsed(patch.bandwidth)?,
+        daily: parsed(patch.daily)?,
         streams: patch.streams.map(|most| most.map(some_streams).transpose()).transpose().map_err(invalid)?,
     })
 }

@@ -156,7 +156,7 @@ pub struct CreateArgs {
 
 /// `keygate keys edit`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "preset", "scopes", "libraries", "all_libraries", "networks", "rate", "streams", "bandwidth", "no_limits"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["name", "account", "expires", "preset", "scopes", "libraries", "all_libraries", "networks", "rate", "streams", "bandwidth", "daily", "no_limits"]))]
 pub struct EditArgs {
     /// Id, name, or the last four of the id
     pub key: String,

@@ -9,6 +9,7 @@ use crate::admin::api::{KeyView, NewKeyRequest, PatchKeyRequest};
 use crate::admin::limits::PatchLimits;
 use crate::cli::failure::Failure;
 use crate::limits::bandwidth::Bandwidth;
+use crate::limits::daily::DailyBytes;
 use crate::limits::rate::Rate;
 use crate::limits::{BadLimit, LimitsText, networks, some_streams};
 
@@ -27,6 +28,9 @@ pub struct LimitArgs {
     /// How fast its bodies may move, all together: 20Mbit, 2MiB/s; "none": as fast as they can
     #[arg(long, value_name = "SPEED")]
     pub bandwidth: Option<String>,
+    /// How many bytes its bodies may have in a day of UTC, up and down together: 50GiB, 500MiB; "none": any number
+    #[arg(long, value_name = "BYTES")]
+    pub daily: Option<String>,
 }
 
 impl LimitArgs {
@@ -35,7 +39,8 @@ impl LimitArgs {
         let streams = value::<Streams>("--streams", self.streams.as_ref())?;
         let streams = streams.map(|most| most.and_then(|most| most.parse().ok()));
         let bandwidth = value::<Bandwidth>("--bandwidth", self.bandwidth.as_ref())?;
-        Ok(PatchLimits { networks: self.networks()?, rate: value::<Rate>("--rate", self.rate.as_ref())?, streams, bandwidth })
+        let (rate, daily) = (value::<Rate>("--rate", self.rate.as_ref())?, value::<DailyBytes>("--daily", self.daily.as_ref())?);
+        Ok(PatchLimits { networks: self.networks()?, rate, streams, bandwidth, daily })
     }
 
     fn networks(&self) -> Result<Option<Option<Vec<String>>>, Failure> {
@@ -57,6 +62,7 @@ impl LimitArgs {
             rate: patch.rate.flatten(),
             streams: patch.streams.flatten(),
             bandwidth: patch.bandwidth.flatten(),
+            daily: patch.daily.flatten(),
         };
         request.limits = (limits != LimitsText::default()).then_some(limits);
         Ok(())
@@ -65,7 +71,8 @@ impl LimitArgs {
     /// Puts them into what changes a key. `none`: all limits are lifted.
     pub(super) fn change(&self, none: bool, request: &mut PatchKeyRequest) -> Result<(), Failure> {
         let patch = self.read()?;
-        let is_said = patch.networks.is_some() || patch.rate.is_some() || patch.streams.is_some() || patch.bandwidth.is_some();
+        let PatchLimits { networks, rate, streams, bandwidth, daily } = &patch;
+        let is_said = networks.is_some() || rate.is_some() || streams.is_some() || bandwidth.is_some() || daily.is_some();
         request.limits = if none { Some(None) } else { is_said.then_some(Some(patch)) };
         Ok(())
     }
@@ -97,12 +104,13 @@ fn said(switch: &str, parsed: Result<(), BadLimit>) -> Result<(), Failure> {
 }
 
 /// The lines of `keygate keys show` about limits.
-pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 4] {
+pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 5] {
     let limits = key.limits.take().unwrap_or_default();
     [
         ("only from", limits.networks.map(|networks| networks.join(", "))),
         ("rate", limits.rate),
         ("streams", limits.streams.map(|most| most.to_string())),
         ("bandwidth", limits.bandwidth),
+        ("daily", limits.daily),
     ]
 }

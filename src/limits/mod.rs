@@ -5,6 +5,7 @@
 //! and found without a lock, through the key's entry in the index. A key without limits has no such thing.
 
 pub mod bandwidth;
+pub mod daily;
 pub mod live;
 pub mod networks;
 pub mod rate;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::bandwidth::Bandwidth;
+use self::daily::DailyBytes;
 use self::rate::Rate;
 
 /// What a key may do no more than; `None` anywhere: not limited.
@@ -31,6 +33,8 @@ pub struct Limits {
     pub streams: Option<u32>,
     /// How fast the bodies of its requests and answers may move, all together.
     pub bandwidth: Option<Bandwidth>,
+    /// How many bytes the bodies of its requests and answers may have in a day (of UTC), all together.
+    pub daily: Option<DailyBytes>,
 }
 
 /// Limits as they are written: in the store, in the admin interface, in the audit log.
@@ -50,6 +54,9 @@ pub struct LimitsText {
     /// How fast the bodies of its requests and answers may move, all together: `20Mbit`, `2MiB/s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<String>,
+    /// How many bytes the bodies of its requests and answers may have in a day (of UTC), all together: `50GiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily: Option<String>,
 }
 
 /// A limit that cannot be understood or is out of range: a sentence that says what would be one.
@@ -68,6 +75,8 @@ pub struct LimitsPatch {
     pub streams: Option<Option<u32>>,
     /// How fast bodies may move.
     pub bandwidth: Option<Option<Bandwidth>>,
+    /// How many bytes bodies may have in a day.
+    pub daily: Option<Option<DailyBytes>>,
 }
 
 /// Why a good key may not pass for now.
@@ -117,6 +126,7 @@ impl Limits {
             rate: patch.rate.unwrap_or(self.rate),
             streams: patch.streams.unwrap_or(self.streams),
             bandwidth: patch.bandwidth.unwrap_or(self.bandwidth),
+            daily: patch.daily.unwrap_or(self.daily),
         }
     }
 
@@ -129,6 +139,7 @@ impl Limits {
             rate: both(self.rate, other.rate, Rate::and),
             streams: both(self.streams, other.streams, u32::min),
             bandwidth: both(self.bandwidth, other.bandwidth, Bandwidth::min),
+            daily: both(self.daily, other.daily, DailyBytes::min),
         }
     }
 }
@@ -147,7 +158,8 @@ impl fmt::Display for Limits {
         let text = LimitsText::from(self.clone());
         let networks = text.networks.map(|networks| networks.join(" "));
         let streams = text.streams.map(|most| most.to_string());
-        let limits = [("only from", networks), ("rate", text.rate), ("streams", streams), ("bandwidth", text.bandwidth)];
+        let limits =
+            [("only from", networks), ("rate", text.rate), ("streams", streams), ("bandwidth", text.bandwidth), ("daily", text.daily)];
         let said: Vec<String> = limits.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value?))).collect();
         f.write_str(if said.is_empty() { "none" } else { "" })?;
         f.write_str(&said.join(", "))
@@ -177,6 +189,7 @@ impl TryFrom<LimitsText> for Limits {
             rate: text.rate.as_deref().map(str::parse).transpose()?,
             streams,
             bandwidth: text.bandwidth.as_deref().map(str::parse).transpose()?,
+            daily: text.daily.as_deref().map(str::parse).transpose()?,
         })
     }
 }
@@ -188,6 +201,7 @@ impl From<Limits> for LimitsText {
             rate: limits.rate.map(|rate| rate.to_string()),
             streams: limits.streams,
             bandwidth: limits.bandwidth.map(|bandwidth| bandwidth.to_string()),
+            daily: limits.daily.map(|daily| daily.to_string()),
         }
     }
 }
@@ -201,7 +215,13 @@ mod tests {
         let networks = Some(vec!["192.168.1.0/24".to_owned(), "2001:db8::/64".to_owned()]);
         for text in [
             LimitsText::default(),
-            LimitsText { networks, rate: Some("60/min burst 5".to_owned()), streams: Some(3), bandwidth: Some("20Mbit".to_owned()) },
+            LimitsText {
+                networks,
+                rate: Some("60/min burst 5".to_owned()),
+                streams: Some(3),
+                bandwidth: Some("20Mbit".to_owned()),
+                daily: Some("50GiB".to_owned()),
+            },
             LimitsText { networks: Some(Vec::new()), ..LimitsText::default() },
         ] {
             let limits = Limits::try_from(text.clone()).expect("good");
@@ -217,26 +237,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_down_in_one_line_names_every_limit() {
+        let text = LimitsText {
+            networks: Some(vec!["10.0.0.0/8".to_owned()]),
+            rate: Some("60/min".to_owned()),
+            streams: Some(3),
+            bandwidth: Some("20Mbit".to_owned()),
+            daily: Some("50GiB".to_owned()),
+        };
+        let limits = Limits::try_from(text).expect("good");
+        assert_eq!(limits.to_string(), "only from 10.0.0.0/8, rate 60/min, streams 3, bandwidth 20Mbit, daily 50GiB");
+    }
+
+    #[test]
     fn a_patch_changes_what_it_names_and_lifts_what_it_says() {
         let networks = || Some(vec![networks::parse("10.0.0.0/8").expect("a network")]);
         let (rate, bandwidth) = (Some("60/min".parse().expect("a rate")), Some("20Mbit".parse().expect("a bandwidth")));
-        let limited = Limits { networks: networks(), rate, streams: Some(3), bandwidth };
+        let daily = Some("50GiB".parse().expect("bytes a day"));
+        let limited = Limits { networks: networks(), rate, streams: Some(3), bandwidth, daily };
         assert_eq!(limited.patched(LimitsPatch::default()), limited);
         assert_eq!(
             limited.patched(LimitsPatch { networks: Some(None), ..LimitsPatch::default() }),
             Limits { networks: None, ..limited.clone() }
         );
-        assert!(
-            limited.patched(LimitsPatch { networks: Some(None), rate: Some(None), streams: Some(None), bandwidth: Some(None) }).is_none()
-        );
-        assert_eq!(
-            Limits::default().patched(LimitsPatch {
-                networks: Some(networks()),
-                rate: Some(rate),
-                streams: Some(Some(3)),
-                bandwidth: Some(bandwidth)
-            }),
-            limited
-        );
+        assert_eq!(limited.patched(LimitsPatch { daily: Some(None), ..LimitsPatch::default() }), Limits { daily: None, ..limited.clone() });
+        let all_lifted =
+            LimitsPatch { networks: Some(None), rate: Some(None), streams: Some(None), bandwidth: Some(None), daily: Some(None) };
+        assert!(limited.patched(all_lifted).is_none());
+        let all_set = LimitsPatch {
+            networks: Some(networks()),
+            rate: Some(rate),
+            streams: Some(Some(3)),
+            bandwidth: Some(bandwidth),
+            daily: Some(daily),
+        };
+        assert_eq!(Limits::default().patched(all_set), limited);
+    }
+
+    #[test]
+    fn under_two_sets_of_limits_the_smaller_number_of_bytes_holds() {
+        let daily = |text: &str| Limits { daily: Some(text.parse().expect(text)), ..Limits::default() };
+        assert_eq!(daily("2GiB").and(&daily("1GiB")), daily("1GiB"));
+        assert_eq!(daily("2GiB").and(&Limits::default()), daily("2GiB"));
     }
 }

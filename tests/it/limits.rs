@@ -56,11 +56,15 @@ impl Scene {
 
     /// The limits that a key has from now on, and no others.
     fn limit(&self, key: &ApiKey, limits: LimitsText) {
-        let Limits { networks, rate, streams, bandwidth } = Limits::try_from(limits).expect("limits");
-        self.edit(
-            key,
-            Some(LimitsPatch { networks: Some(networks), rate: Some(rate), streams: Some(streams), bandwidth: Some(bandwidth) }),
-        );
+        let Limits { networks, rate, streams, bandwidth, daily } = Limits::try_from(limits).expect("limits");
+        let patch = LimitsPatch {
+            networks: Some(networks),
+            rate: Some(rate),
+            streams: Some(streams),
+            bandwidth: Some(bandwidth),
+            daily: Some(daily),
+        };
+        self.edit(key, Some(patch));
     }
 
     fn edit(&self, key: &ApiKey, limits: Option<LimitsPatch>) {

@@ -142,6 +142,13 @@ fn a_key_comes_back_as_it_was_written() {
         let mut record = key(5);
         record.previous = Some(PreviousSecret { digest: KeyDigest::from_bytes([9; 32]), expires_at: Timestamp::from_millis(4_000) });
         record.expires_at = Some(Timestamp::from_millis(8_000));
+        record.limits = keygate::limits::Limits {
+            networks: Some(vec!["192.0.2.0/24".parse().expect("a network")]),
+            rate: Some("60/min burst 5".parse().expect("a rate")),
+            streams: Some(3),
+            bandwidth: Some("20Mbit".parse().expect("a bandwidth")),
+            daily: Some("50GiB".parse().expect("bytes a day")),
+        };
         store.commit(vec![Change::PutKey(record.clone())]).expect("committed");
         assert_eq!(store.key(record.id).expect("key"), Some(record.clone()));
         let mut expected = record.index_entries();

@@ -209,7 +209,7 @@ async fn a_flood_of_bad_keys_takes_nothing_of_what_operators_did_out_of_the_log(
 async fn an_export_holds_no_secret_and_an_import_makes_new_keys_of_the_same_kind() {
     let (_standin, mut home) = started("").await;
     let key = home.key("tv", "alice").await;
-    home.run("keys create den --account alice --expires 2y --scope admin -q").await.ok();
+    home.run("keys create den --account alice --expires 2y --scope admin --daily 50GiB -q").await.ok();
     home.run("keys create gone --account alice -q").await.ok();
     home.run("keys revoke gone --yes").await.ok();
     let exported = home.run("keys export").await.ok();
@@ -241,6 +241,7 @@ async fn an_export_holds_no_secret_and_an_import_makes_new_keys_of_the_same_kind
             .ok(),
     );
     assert_eq!((&den["apiKey"]["scopes"], den["apiKey"]["expiresAt"].is_string()), (&json("[\"admin\"]"), true));
+    assert_eq!(den["apiKey"]["limits"], json("{\"daily\": \"50GiB\"}"));
     home.signal("TERM");
     home.ended().await;
 }
