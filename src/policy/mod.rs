@@ -180,8 +180,8 @@ pub fn described(has: Scopes) -> String {
 /// Routes whose answers are streams, by what they need.
 const STREAMS: Scopes = Scopes::among(&[Scope::Stream, Scope::Download]);
 
-/// Judges a known key for a request: cheap checks before costly ones. What is admitted stands on the list of the client's core until it
-/// ends.
+/// Judges a known key for a request. Where the client is comes before what the key may do: nobody outside its networks learns of its
+/// scopes. What is admitted stands on the list of the client's core until it ends.
 ///
 /// # Errors
 /// [`Denied`].
@@ -192,12 +192,13 @@ pub fn admit(
     wanted: Wanted<'_>,
     client: Client<'_>,
 ) -> Result<Permit, Denied> {
-    let account = judge(&verified, account, wanted)?;
-    if let Some(limits) = verified.limits() {
-        if !limits.may_come_from(client.address) {
-            return Err(Denied::OtherNetwork);
-        }
-        client.counted_at.map_or(Ok(()), |now| limits.request(now))?;
+    let account = judge_here(&verified, account, wanted)?;
+    if verified.limits().is_some_and(|limits| !limits.may_come_from(client.address)) {
+        return Err(Denied::OtherNetwork);
+    }
+    judge_rights(&verified, wanted)?;
+    if let (Some(limits), Some(now)) = (verified.limits(), client.counted_at) {
+        limits.request(now)?;
     }
     let is_stream = client.counted_at.is_some() && !wanted.needs.and(STREAMS).is_empty();
     let place = verified.limits().filter(|_| is_stream).map(Live::stream).transpose()?;
@@ -205,15 +206,24 @@ pub fn admit(
     Ok(Permit { verified, proof, account, lifeline, _place: place })
 }
 
-/// The judgement alone: whether a known key may, and the account that it acts for then. It lets nothing pass.
+/// The judgement alone: whether a known key may, wherever its client is, and the account that it acts for then. It lets nothing pass.
 ///
 /// # Errors
 /// [`Denied`].
 pub fn judge(verified: &Verified, account: Option<Arc<AccountRecord>>, wanted: Wanted<'_>) -> Result<Arc<AccountRecord>, Denied> {
+    let account = judge_here(verified, account, wanted)?;
+    judge_rights(verified, wanted)?;
+    Ok(account)
+}
+
+/// Whether a key is good for anything at this upstream.
+fn judge_here(verified: &Verified, account: Option<Arc<AccountRecord>>, wanted: Wanted<'_>) -> Result<Arc<AccountRecord>, Denied> {
     let account = judge_alone(verified, account, wanted.now)?;
-    if account.upstream != *wanted.upstream {
-        return Err(Denied::OtherUpstream);
-    }
+    if account.upstream == *wanted.upstream { Ok(account) } else { Err(Denied::OtherUpstream) }
+}
+
+/// Whether its scopes and libraries allow what is wanted.
+fn judge_rights(verified: &Verified, wanted: Wanted<'_>) -> Result<(), Denied> {
     let has = verified.scopes();
     let missing = wanted.needs.without(has);
     if !missing.is_empty() {
@@ -223,7 +233,7 @@ pub fn judge(verified: &Verified, account: Option<Arc<AccountRecord>>, wanted: W
     if verified.libraries().is_some_and(|allowed| !is_within(allowed)) {
         return Err(Denied::OtherLibrary);
     }
-    Ok(account)
+    Ok(())
 }
 
 /// Whether a key is good for anything at all.

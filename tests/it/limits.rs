@@ -13,7 +13,7 @@ use http::Request;
 use http_body_util::Full;
 use keygate::clock::ManualClock;
 use keygate::demo::Options;
-use keygate::keys::{ApiKey, Ticket};
+use keygate::keys::{ApiKey, Scope, Scopes, Ticket};
 use keygate::limits::{Limits, LimitsPatch, LimitsText};
 use keygate::registry::KeyPatch;
 use keygate::upstream::Kind;

@@ -46,6 +46,23 @@ async fn a_key_is_good_in_its_networks_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outsider_learns_nothing_of_what_the_key_may_do() {
+    let scene = Scene::new(Kind::Audiobookshelf).await;
+    let key = scene.key(home());
+    let edit = |patch| scene.rig.keep().registry.edit_key(key.id(), patch).map(drop).expect("edited");
+    edit(KeyPatch { scopes: Some(Scopes::of(Scope::Stream)), ..KeyPatch::default() });
+    assert_eq!(scene.ask(HOME, &key, ECHO).await.json()["error"], "missing_scope");
+    assert_refused(&scene.ask(ELSEWHERE, &key, ECHO).await);
+    assert_refused(&scene.ask_http2(ELSEWHERE, &key, ECHO).await);
+    edit(KeyPatch { scopes: Some(Scopes::FULL), libraries: Some(Some(vec!["one".to_owned()])), ..KeyPatch::default() });
+    assert_eq!(scene.ask(HOME, &key, "/api/libraries/other").await.json()["error"], "other_library");
+    assert_refused(&scene.ask(ELSEWHERE, &key, "/api/libraries/other").await);
+    // As unknown as it is everywhere.
+    edit(KeyPatch { is_active: Some(false), ..KeyPatch::default() });
+    assert_eq!(scene.ask(ELSEWHERE, &key, ECHO).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_good_key_elsewhere_is_no_guess() {
     let scene = Scene::new(Kind::Jellyfin).await;
     let key = scene.key(home());
