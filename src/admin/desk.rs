@@ -24,6 +24,10 @@ pub struct Desk {
     actor: Actor,
 }
 
+/// The libraries that a key is confined to, as the media server knows them: a name that only looks like an id would confine it to nothing.
+#[derive(Debug)]
+pub struct LibraryIds(Option<Vec<String>>);
+
 impl Desk {
     /// For the login with this number.
     pub const fn new(admin: Arc<Admin>, session: u64, address: IpAddr) -> Self {
@@ -54,15 +58,20 @@ impl Desk {
         self.admin.blocking(move |admin| Ok(admin.show_key(&id)?.api_key)).await
     }
 
-    /// A new key, with its text.
-    pub async fn create(&self, request: NewKeyRequest) -> Answer<KeyView> {
-        let actor = self.actor;
+    /// The libraries that are meant by their ids or their names, among those that the account sees.
+    pub async fn libraries(&self, account: &str, meant: Option<Vec<String>>) -> Answer<LibraryIds> {
+        self.admin.libraries_of(account, meant).await.map(LibraryIds)
+    }
+
+    /// A new key, with its text. Its libraries are those that were found, whatever the request says.
+    pub async fn create(&self, request: NewKeyRequest, LibraryIds(libraries): LibraryIds) -> Answer<KeyView> {
+        let (actor, request) = (self.actor, NewKeyRequest { libraries, ..request });
         self.admin.blocking(move |admin| Ok(admin.create_key(request, actor)?.api_key)).await
     }
 
-    /// Changes a key.
-    pub async fn change(&self, id: String, request: PatchKeyRequest) -> Answer<KeyView> {
-        let actor = self.actor;
+    /// Changes a key; without libraries, it keeps those that it has.
+    pub async fn change(&self, id: String, request: PatchKeyRequest, libraries: Option<LibraryIds>) -> Answer<KeyView> {
+        let (actor, request) = (self.actor, PatchKeyRequest { libraries: libraries.map(|LibraryIds(ids)| ids), ..request });
         self.admin.blocking(move |admin| Ok(admin.patch_key(&id, request, actor)?.api_key)).await
     }
 

@@ -75,7 +75,7 @@ use crate::upstream::session::{AccountState, Sessions};
 use crate::usage::Usage;
 
 pub use actor::Actor;
-pub use desk::Desk;
+pub use desk::{Desk, LibraryIds};
 pub use router::router;
 
 /// Reads the configuration again. Blocking. Gives what was taken over, or the text of all problems.

@@ -11,7 +11,7 @@ use crate::cli::failure::Failure;
 use crate::limits::bandwidth::Bandwidth;
 use crate::limits::daily::DailyBytes;
 use crate::limits::rate::Rate;
-use crate::limits::{BadLimit, LimitsText, networks, some_streams};
+use crate::limits::{BadLimit, LimitsText, networks, streams};
 
 /// What a key may do no more than.
 #[derive(Args, Debug, Default)]
@@ -85,8 +85,7 @@ impl FromStr for Streams {
     type Err = BadLimit;
 
     fn from_str(text: &str) -> Result<Self, BadLimit> {
-        let number = text.parse().map_err(|_| BadLimit(format!("{text:?} is no number of streams: write one like 3")))?;
-        some_streams(number).map(|_| Self)
+        streams::parse(text).map(|_| Self)
     }
 }
 

@@ -4,6 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::live::Live;
+use super::{BadLimit, some_streams};
+
+/// A number of streams, as people write it.
+///
+/// # Errors
+/// [`BadLimit`], also for none.
+pub fn parse(text: &str) -> Result<u32, BadLimit> {
+    some_streams(text.parse().map_err(|_| BadLimit(format!("{text:?} is no number of streams: write one like 3")))?)
+}
 
 /// Streams that run, on all cores.
 #[derive(Debug, Default)]

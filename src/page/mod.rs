@@ -9,6 +9,7 @@ mod accounts;
 mod assets;
 mod audit;
 mod error;
+mod field;
 mod form;
 mod keys;
 mod layout;

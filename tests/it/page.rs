@@ -1,6 +1,7 @@
 //! The web page, as clients see it (`plain`), and as people do, in a real browser (`browser`).
 
 mod browser;
+mod forms;
 mod past;
 mod plain;
 

@@ -6,6 +6,7 @@ use maud::html;
 
 use crate::admin::api::{KeyView, PatchKeyRequest};
 use crate::page::error::PageError;
+use crate::page::field::{Back, Wrong};
 use crate::page::form::Sent;
 use crate::page::keys::fields::{Draft, Expiry};
 use crate::page::layout::{self, Place};
@@ -13,16 +14,25 @@ use crate::page::visitor::Visitor;
 
 pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>) -> Result<Html<String>, PageError> {
     let key = visitor.desk.key(id).await?;
-    Ok(form(&visitor, &key, &Draft::from_key(&key), None))
+    Ok(form(&visitor, &key, &Draft::from_key(&key), &Wrong::default()))
 }
 
 pub(crate) async fn change(visitor: Visitor, Path(id): Path<String>, Sent(fields): Sent) -> Result<Response, PageError> {
     let key = visitor.desk.key(id).await?;
     let draft = Draft::of(&fields);
-    match visitor.desk.change(key.id.clone(), request(&draft)).await {
-        Ok(_) => Ok(Redirect::to(&format!("/keys/{}?done=changed", key.id)).into_response()),
-        Err(error) => Ok((error.status(), form(&visitor, &key, &draft, Some(error.to_string()))).into_response()),
+    match changed(&visitor, &key, &draft).await {
+        Ok(()) => Ok(Redirect::to(&format!("/keys/{}?done=changed", key.id)).into_response()),
+        Err(Back { status, wrong }) => Ok((status, form(&visitor, &key, &draft, &wrong)).into_response()),
     }
+}
+
+async fn changed(visitor: &Visitor, key: &KeyView, draft: &Draft) -> Result<(), Back> {
+    draft.check(visitor.desk.now())?;
+    // A media server that is down is no reason not to change anything else.
+    let is_as_before = draft.account == key.user_id && draft.libraries() == key.libraries;
+    let libraries = if is_as_before { None } else { Some(draft.libraries_of(visitor).await?) };
+    visitor.desk.change(key.id.clone(), request(draft), libraries).await?;
+    Ok(())
 }
 
 fn request(draft: &Draft) -> PatchKeyRequest {
@@ -40,19 +50,19 @@ fn request(draft: &Draft) -> PatchKeyRequest {
         expires_in,
         scopes,
         preset,
-        libraries: Some(draft.libraries()),
+        limits: Some(Some(draft.limits.patch())),
         ..PatchKeyRequest::default()
     }
 }
 
-fn form(visitor: &Visitor, key: &KeyView, draft: &Draft, error: Option<String>) -> Html<String> {
+fn form(visitor: &Visitor, key: &KeyView, draft: &Draft, wrong: &Wrong) -> Html<String> {
     let title = format!("Edit {}", key.name);
     let body = html! {
         h1 { (title) }
-        @if let Some(error) = error { p.note.bad role="alert" { (error) } }
+        (wrong.show())
         form.card method="post" {
             (layout::csrf(visitor))
-            (draft.show(&visitor.desk.accounts(), false))
+            (draft.show(&visitor.desk.accounts(), false, wrong))
             p.row { button.main { "Change it" } a.button href={ "/keys/" (key.id) } { "Cancel" } }
         }
     };

@@ -84,7 +84,7 @@ pub(crate) async fn ask_to_disable(visitor: Visitor, Path(id): Path<String>) -> 
 
 async fn switch(visitor: &Visitor, id: String, is_active: bool) -> Result<KeyView, PageError> {
     let request = PatchKeyRequest { is_active: Some(is_active), ..PatchKeyRequest::default() };
-    Ok(visitor.desk.change(id, request).await?)
+    Ok(visitor.desk.change(id, request, None).await?)
 }
 
 pub(crate) async fn disable(visitor: Visitor, Path(id): Path<String>) -> Result<Redirect, PageError> {

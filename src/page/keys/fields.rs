@@ -2,9 +2,22 @@
 
 use maud::{Markup, html};
 
+use crate::admin::LibraryIds;
 use crate::admin::api::{AccountView, KeyView};
+use crate::clock::Timestamp;
 use crate::keys::{Preset, Scope};
+use crate::page::field::{Back, Input, Wrong};
 use crate::page::form::Fields;
+use crate::page::keys::limits::LimitFields;
+use crate::page::visitor::Visitor;
+
+const LIBRARIES: Input = Input {
+    name: "libraries",
+    label: "Only these libraries",
+    hint: "Names or ids, apart by commas. Empty: all that the account sees.",
+    example: "",
+    keys: "text",
+};
 
 /// Expiries to choose from: value, name, seconds.
 const SPANS: [(&str, &str, u64); 4] = [
@@ -26,6 +39,7 @@ pub(super) struct Draft {
     preset: String,
     scopes: Vec<String>,
     libraries: String,
+    pub(super) limits: LimitFields,
 }
 
 /// When a key shall expire.
@@ -46,7 +60,8 @@ impl Draft {
             date: text("date"),
             preset: text("preset"),
             scopes: fields.all("scopes"),
-            libraries: text("libraries"),
+            libraries: text(LIBRARIES.name),
+            limits: LimitFields::of(fields),
         }
     }
 
@@ -65,7 +80,42 @@ impl Draft {
             preset: key.preset.clone().unwrap_or_else(|| "custom".to_owned()),
             scopes: key.scopes.clone(),
             libraries: key.libraries.as_deref().unwrap_or_default().join(", "),
+            limits: LimitFields::from_key(key),
         }
+    }
+
+    /// Whether it can be asked for at all, as far as that is seen here: all that is wrong, at its fields.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), Wrong> {
+        let mut wrong = Wrong::default();
+        if self.name.is_empty() {
+            wrong.note("name", "give the key a name");
+        }
+        if self.account.is_empty() {
+            wrong.note("account", "choose the account that the key acts for");
+        }
+        if let Some(sentence) = self.wrong_day(now) {
+            wrong.note("date", sentence);
+        }
+        if self.preset == "custom" && self.scopes.is_empty() {
+            wrong.note("preset", "tick at least one of what the key may do");
+        }
+        self.limits.check(&mut wrong);
+        if wrong.is_nothing() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn wrong_day(&self, now: Timestamp) -> Option<&'static str> {
+        let Expiry::At(end) = self.expiry() else { return None };
+        match end.parse::<jiff::Timestamp>() {
+            Ok(end) if end.as_millisecond() > now.as_millis() => None,
+            Ok(_) => Some("this day has passed"),
+            Err(_) => Some("choose the day, or write it like 2027-01-31"),
+        }
+    }
+
+    /// The libraries that are meant, as the media server knows them.
+    pub(super) async fn libraries_of(&self, visitor: &Visitor) -> Result<LibraryIds, Back> {
+        let found = visitor.desk.libraries(&self.account, self.libraries()).await;
+        found.map_err(|error| Back::at(LIBRARIES.name, &error))
     }
 
     pub(super) fn expiry(&self) -> Expiry {
@@ -90,48 +140,66 @@ impl Draft {
     }
 
     /// The fields. `is_new`: there is no expiry to keep.
-    pub(super) fn show(&self, accounts: &[AccountView], is_new: bool) -> Markup {
+    pub(super) fn show(&self, accounts: &[AccountView], is_new: bool, wrong: &Wrong) -> Markup {
         html! {
-            label { "Name"
-                input name="name" value=(self.name) required maxlength="100" autocomplete="off" autofocus[is_new] placeholder="living room Kodi";
+            div.field {
+                label for="name" { "Name" }
+                input #name name="name" value=(self.name) required maxlength="100" autocomplete="off" placeholder="living room Kodi"
+                    autofocus[(is_new && wrong.is_nothing()) || wrong.is_first("name")] aria-describedby=[wrong.described("name", false)];
+                (wrong.line("name"))
             }
-            label { "Account that it acts for"
-                select name="account" required {
+            (self.account_field(accounts, is_new, wrong))
+            (self.expiry_fields(is_new, wrong))
+            (self.rights_fields(wrong))
+            (LIBRARIES.show(&self.libraries, wrong))
+            (self.limits.show(wrong))
+        }
+    }
+
+    fn account_field(&self, accounts: &[AccountView], is_new: bool, wrong: &Wrong) -> Markup {
+        html! {
+            div.field {
+                label for="account" { "Account that it acts for" }
+                select #account name="account" required aria-describedby=[wrong.described("account", false)] {
                     @if is_new && accounts.len() != 1 { option value="" { "Choose…" } }
                     @for account in accounts {
                         option value=(account.id) selected[account.id == self.account] { (account.upstream) "/" (account.name) }
                     }
                 }
-            }
-            (self.expiry_fields(is_new))
-            (self.rights_fields())
-            label { "Only these libraries (ids or names, with commas; empty: all that the account sees)"
-                input name="libraries" value=(self.libraries) autocomplete="off";
+                (wrong.line("account"))
             }
         }
     }
 
-    fn expiry_fields(&self, is_new: bool) -> Markup {
+    fn expiry_fields(&self, is_new: bool, wrong: &Wrong) -> Markup {
         let option = |value: &str, text: &str| html! { option value=(value) selected[value == self.expires] { (text) } };
         html! {
             div.pair {
-                label { "Expires"
-                    select name="expires" {
+                div.field {
+                    label for="expires" { "Expires" }
+                    select #expires name="expires" aria-describedby=[wrong.described("expires", false)] {
                         @if !is_new { (option("keep", "as it is")) }
                         @for (value, text, _) in SPANS { (option(value, text)) }
                         (option("never", "never"))
                         (option("date", "at the end of this day"))
                     }
+                    (wrong.line("expires"))
                 }
-                label { "Day (UTC)" input type="date" name="date" value=(self.date); }
+                div.field {
+                    label for="date" { "Day (UTC)" }
+                    input #date type="date" name="date" value=(self.date) autofocus[wrong.is_first("date")]
+                        aria-invalid=[wrong.of("date").map(|_| "true")] aria-describedby=[wrong.described("date", false)];
+                    (wrong.line("date"))
+                }
             }
         }
     }
 
-    fn rights_fields(&self) -> Markup {
+    fn rights_fields(&self, wrong: &Wrong) -> Markup {
         html! {
-            fieldset {
+            fieldset #preset aria-describedby=[wrong.described("preset", false)] {
                 legend { "What it may do" }
+                (wrong.line("preset"))
                 @for preset in Preset::ALL { (self.preset_field(preset.name(), words(preset))) }
                 (self.preset_field("custom", "Just what is ticked below."))
                 details open[self.preset == "custom"] {

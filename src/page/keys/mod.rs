@@ -4,6 +4,7 @@ pub(super) mod detail;
 pub(super) mod edit;
 pub(super) mod end;
 mod fields;
+mod limits;
 pub(super) mod list;
 pub(super) mod new;
 pub(super) mod secret;
