@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use crate::admin::api::KeyView;
 use crate::admin::limits::PatchLimits;
 use crate::limits::bandwidth::Bandwidth;
+use crate::limits::daily::DailyBytes;
 use crate::limits::rate::Rate;
 use crate::limits::{BadLimit, LimitsText, networks, streams};
 use crate::page::field::{Input, Wrong};
@@ -16,9 +17,10 @@ const NETWORKS: usize = 0;
 const RATE: usize = 1;
 const STREAMS: usize = 2;
 const BANDWIDTH: usize = 3;
+const DAILY: usize = 4;
 
 /// The fields, each with what judges it: the parser of the command line.
-const INPUTS: [(Input, Check); 4] = [
+const INPUTS: [(Input, Check); 5] = [
     (
         Input {
             name: "networks",
@@ -59,6 +61,16 @@ const INPUTS: [(Input, Check); 4] = [
         },
         |text| text.parse::<Bandwidth>().map(drop),
     ),
+    (
+        Input {
+            name: "daily",
+            label: "Bytes a day",
+            hint: "Of all that the key moves, both ways: KiB, MiB, GiB or TiB. Empty: any number.",
+            example: "50GiB",
+            keys: "text",
+        },
+        |text| text.parse::<DailyBytes>().map(drop),
+    ),
 ];
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
@@ -84,6 +96,7 @@ impl LimitFields {
         all.0[RATE] = limits.rate.unwrap_or_default();
         all.0[STREAMS] = limits.streams.map(|most| most.to_string()).unwrap_or_default();
         all.0[BANDWIDTH] = limits.bandwidth.unwrap_or_default();
+        all.0[DAILY] = limits.daily.unwrap_or_default();
         all
     }
 
@@ -107,13 +120,14 @@ impl LimitFields {
             rate: self.text(RATE),
             streams: self.text(STREAMS).and_then(|text| streams::parse(&text).ok()),
             bandwidth: self.text(BANDWIDTH),
+            daily: self.text(DAILY),
         }
     }
 
     /// For a key that is there: what is empty is lifted.
     pub(super) fn patch(&self) -> PatchLimits {
-        let LimitsText { networks, rate, streams, bandwidth } = self.written();
-        PatchLimits { networks: Some(networks), rate: Some(rate), streams: Some(streams), bandwidth: Some(bandwidth) }
+        let LimitsText { networks, rate, streams, bandwidth, daily } = self.written();
+        PatchLimits { networks: Some(networks), rate: Some(rate), streams: Some(streams), bandwidth: Some(bandwidth), daily: Some(daily) }
     }
 
     /// The fields, folded as long as there is nothing in them.
@@ -138,13 +152,14 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_is_limited_and_what_is_empty_is_lifted() {
-        let limits = filled(["192.168.1.0/24, ::1", "60/min", "", "20Mbit"]);
+        let limits = filled(["192.168.1.0/24, ::1", "60/min", "", "20Mbit", "50GiB"]);
         let mut wrong = Wrong::default();
         limits.check(&mut wrong);
         assert!(wrong.is_nothing());
         let written = limits.written();
         assert_eq!(written.networks.as_deref(), Some(&["192.168.1.0/24".to_owned(), "::1".to_owned()][..]));
         assert_eq!((written.rate.as_deref(), written.streams, written.bandwidth.as_deref()), (Some("60/min"), None, Some("20Mbit")));
+        assert_eq!(written.daily.as_deref(), Some("50GiB"));
         let patch = limits.patch();
         assert_eq!((patch.streams, patch.rate), (Some(None), Some(Some("60/min".to_owned()))));
         assert_eq!(LimitFields::default().written(), LimitsText::default());
@@ -152,7 +167,7 @@ mod tests {
 
     #[test]
     fn each_wrong_one_is_told_at_its_field_and_the_fields_are_open() {
-        let limits = filled(["192.168.1.7/24", "often", "0", "fast"]);
+        let limits = filled(["192.168.1.7/24", "often", "0", "fast", "much"]);
         let mut wrong = Wrong::default();
         limits.check(&mut wrong);
         for (input, _) in &INPUTS {
