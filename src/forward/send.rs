@@ -12,6 +12,7 @@ use crate::forward::body::{RequestBody, Sent};
 use crate::forward::rewrite::Outbound;
 use crate::gateway::refusal::Refusal;
 use crate::upstream::client::{Lease, Partition, Pool, Upstream};
+use crate::upstream::line::AnswerBody;
 
 /// A pooled connection that idled longer than this may have been closed by the server just now: a safe request without a body is
 /// copied before it is written there, so that it can be sent again.
@@ -21,7 +22,7 @@ const MAY_BE_STALE_AFTER: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Exchange {
     /// The answer.
-    pub response: Response<Incoming>,
+    pub response: Response<AnswerBody>,
     /// The connection it comes over, if it may serve again.
     pub lease: Option<Lease>,
     /// What became of the request's body.
@@ -58,6 +59,7 @@ pub async fn send(
         }
     };
     check(&response)?;
+    let response = response.map(|incoming| lease.body(incoming, sent.is_complete()));
     Ok(Exchange { response, lease: Some(lease), sent })
 }
 
@@ -107,7 +109,7 @@ async fn attempt(
     limit: Duration,
 ) -> Result<Response<Incoming>, Failed> {
     // Pinned here: a future that is moved into another one takes its room twice.
-    let answer = std::pin::pin!(lease.sender().try_send_request(request()));
+    let answer = std::pin::pin!(lease.send(request()));
     match within(limit, sent, answer).await {
         None => Err(Failed::Final(Refusal::NoAnswer(limit.as_secs()))),
         Some(Ok(response)) => Ok(response),
@@ -137,7 +139,7 @@ pub(crate) async fn within<F: Future>(limit: Duration, sent: &Sent, answer: F) -
 }
 
 /// Refuses an answer whose end could be read in two ways, or whose body cannot be read at all, and a switch of protocols that nobody asked for.
-pub(crate) fn check(response: &Response<Incoming>) -> Result<(), Refusal> {
+pub(crate) fn check<B>(response: &Response<B>) -> Result<(), Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::BadAnswer("it switches protocols unasked"));
     }

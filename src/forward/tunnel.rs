@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
@@ -27,6 +26,7 @@ use crate::server::connection::ClientIo;
 use crate::server::drain::{Farewell, Tasks};
 use crate::upstream::client::{Pool, Upstream};
 use crate::upstream::io::UpstreamIo;
+use crate::upstream::line::AnswerBody;
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -35,7 +35,7 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 ///
 /// # Errors
 /// As [`crate::forward::send::send`].
-pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outbound) -> Result<Response<Incoming>, Refusal> {
+pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outbound) -> Result<Response<AnswerBody>, Refusal> {
     let mut sender = pool.connect_for_upgrade(upstream).await?;
     let request = outbound.into_request(RequestBody::empty());
     let expected = request.headers().get(SEC_WEBSOCKET_KEY).map(accept_for);
@@ -55,7 +55,7 @@ pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outb
     } else {
         check(&response)?;
     }
-    Ok(response)
+    Ok(response.map(|incoming| AnswerBody::new(incoming, None)))
 }
 
 fn accept_for(key: &HeaderValue) -> HeaderValue {

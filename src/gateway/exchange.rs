@@ -1,16 +1,18 @@
 //! What happens to an admitted request: it is sent, sent again where its session turns out dead, and its answer made the client's.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Response, StatusCode, response};
+use http::response::Parts;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use crate::forward::body::{GatewayBody, Metered, RequestBody};
+use crate::forward::body::{GatewayBody, Metered, RequestBody, Sent};
 use crate::forward::hop;
 use crate::forward::rewrite::Outbound;
-use crate::forward::scrub::{Source, Treatment, Whose};
+use crate::forward::scrub::{Cleaned, Pieces, Source, Treatment, Whose};
 use crate::forward::send::{self, Exchange};
 use crate::forward::socketio::engine::Engine;
 use crate::forward::tunnel::{self, Tunnel};
@@ -21,10 +23,14 @@ use crate::gateway::shares::Cookies;
 use crate::gateway::sockets;
 use crate::policy::Admission;
 use crate::target::Path;
-use crate::upstream::client::Partition;
+use crate::upstream::client::{Lease, Partition};
 use crate::upstream::dialect::{TokenState, Verdict};
+use crate::upstream::line::AnswerBody;
 use crate::upstream::session::Session;
 use crate::usage::open::Sort;
+
+/// The connection that an answer comes over, if it may serve again, and what became of the request's body.
+type Over = (Option<Lease>, Rc<Sent>);
 
 /// An admitted request on its way.
 pub(super) struct Route<'a> {
@@ -120,19 +126,38 @@ impl Route<'_> {
         hop::strip(&mut head.headers);
         let source = match &self.admission {
             // All that it says is the person's own, cookies included.
-            Admission::Native(_) => Source::Plain(incoming),
-            _ => self.clean(&mut head, incoming).await?,
+            Admission::Native(_) => Cleaned::Now(Source::Plain(incoming)),
+            _ => self.clean(&mut head, incoming)?,
         };
+        match source {
+            Cleaned::Now(source) => Ok(self.answered(head, source, (lease, sent), notes)),
+            // Rarer, and larger: not a part of every request's memory.
+            Cleaned::Later(pieces) => Box::pin(self.answer_later(head, pieces, (lease, sent), notes)).await,
+        }
+    }
+
+    async fn answer_later(
+        self,
+        mut head: Parts,
+        pieces: Box<Pieces>,
+        over: Over,
+        notes: &mut Notes,
+    ) -> Result<Response<GatewayBody>, Refusal> {
+        let source = pieces.source(&mut head).await?;
+        Ok(self.answered(head, source, over, notes))
+    }
+
+    fn answered(self, head: Parts, source: Source, (lease, sent): Over, notes: &mut Notes) -> Response<GatewayBody> {
         let mut trail = notes.take();
         if let Some(trail) = &mut trail {
             trail.status = Some(head.status);
         }
         let pacer = self.pacer();
         let metered = Metered::new(source, lease, sent, self.admission, trail).paced(pacer);
-        Ok(Response::from_parts(head, GatewayBody::upstream(metered)))
+        Response::from_parts(head, GatewayBody::upstream(metered))
     }
 
-    async fn clean(&self, head: &mut response::Parts, incoming: Incoming) -> Result<Source, Refusal> {
+    fn clean(&self, head: &mut Parts, incoming: AnswerBody) -> Result<Cleaned, Refusal> {
         self.cookies.strip(&mut head.headers);
         let gateway = self.visit.worker.gateway();
         let upstream = &self.site.upstream;
@@ -144,7 +169,7 @@ impl Route<'_> {
             sessions: &gateway.sessions,
             ticket: &|permit| gateway.handouts.ticket_for(permit.key(), &upstream.name),
         };
-        self.treatment.answer(head, incoming, whose).await
+        self.treatment.answer(head, incoming, whose)
     }
 
     pub(super) async fn upgrade(
@@ -206,7 +231,7 @@ impl Route<'_> {
         Ok(answer)
     }
 
-    fn verdict(&self, response: &Response<Incoming>, upgrade: bool) -> Verdict {
+    fn verdict(&self, response: &Response<AnswerBody>, upgrade: bool) -> Verdict {
         match self.session {
             None => Verdict::Accepted,
             Some(_) => self.site.upstream.dialect().verdict(response.status(), self.path, upgrade),

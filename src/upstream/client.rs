@@ -10,18 +10,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
 use crate::forward::body::RequestBody;
 use crate::server::drain::Tasks;
 use crate::upstream::dialect::Dialect;
 use crate::upstream::health::Health;
 use crate::upstream::io::UpstreamIo;
+use crate::upstream::line::{AnswerBody, Line};
 use crate::upstream::session::SessionId;
 use crate::upstream::tls::{TlsError, Trust};
 use crate::upstream::{Kind, UpstreamName};
@@ -154,18 +156,6 @@ pub struct Lease {
     idle_for: Option<Duration>,
 }
 
-/// One connection. Dropping it ends it at once, also in mid-request: an upload that nobody reads any more must not go on.
-struct Line {
-    sender: SendRequest<RequestBody>,
-    task: AbortHandle,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lease").field("partition", &self.partition).field("idle_for", &self.idle_for).finish_non_exhaustive()
@@ -173,9 +163,21 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// The handle that sends.
-    pub const fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.line.sender
+    /// Sends a request and waits for the answer's head. Its body comes when [`Lease::body`] has said how.
+    ///
+    /// # Errors
+    /// With the request, where not a byte of it was written.
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self.line.send(request).await
+    }
+
+    /// The body of the answer. `is_sent`: all of the request's has gone.
+    pub fn body(&mut self, incoming: Incoming, is_sent: bool) -> AnswerBody {
+        if is_sent {
+            return AnswerBody::new(incoming, Some(self.line.driver()));
+        }
+        self.line.drive_itself(&self.pool.tasks);
+        AnswerBody::new(incoming, None)
     }
 
     /// How long the connection idled before; `None` for a new one.
@@ -186,7 +188,8 @@ impl Lease {
     /// Gives the connection back after a complete exchange. Dropping a lease instead closes the connection.
     pub fn give_back(self) {
         let Self { line, upstream, partition, pool, .. } = self;
-        if !line.sender.is_closed() {
+        if line.is_open() {
+            line.rest();
             pool.put(partition, Idle { line, upstream, since: pool.now() });
         }
     }
@@ -237,7 +240,7 @@ impl Pool {
         while let Some(Idle { line, upstream, since }) = stack.pop() {
             *len -= 1;
             let idle_for = now.saturating_sub(since);
-            if line.sender.is_ready() && idle_for < upstream.timeouts.pool_idle {
+            if idle_for < upstream.timeouts.pool_idle && line.is_ready() {
                 return Some(Lease { line, upstream, partition, pool: Rc::clone(self), idle_for: Some(idle_for) });
             }
         }
@@ -252,11 +255,7 @@ impl Pool {
         let io = dial(upstream).await?;
         let failed = |error: hyper::Error| ConnectError::Failed { address: upstream.address().to_owned(), source: io::Error::other(error) };
         let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(failed)?;
-        let task = self.tasks.spawn_local(async move {
-            // Its error reaches the request that was under way; on an idle connection it only means that the server hung up.
-            let _ = connection.await;
-        });
-        let line = Line { sender, task: task.abort_handle() };
+        let line = Line::new(sender, connection);
         Ok(Lease { line, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), idle_for: None })
     }
 
@@ -287,7 +286,7 @@ impl Pool {
         *len += 1;
     }
 
-    /// Closes what idled too long; called about once a second.
+    /// Closes what idled too long, and what the upstream hung up on; called about once a second.
     pub fn reap(&self) {
         let now = self.now();
         let mut shelf = self.idle.borrow_mut();
@@ -297,7 +296,7 @@ impl Pool {
             stack.retain(|idle| {
                 let idle_for = now.saturating_sub(idle.since);
                 let is_surplus = surplus > 0 && idle_for >= BURST;
-                let keeps = !is_surplus && !idle.line.sender.is_closed() && idle_for < idle.upstream.timeouts.pool_idle;
+                let keeps = !is_surplus && idle_for < idle.upstream.timeouts.pool_idle && !idle.line.is_over();
                 surplus = surplus.saturating_sub(usize::from(!keeps));
                 keeps
             });

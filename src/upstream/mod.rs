@@ -5,6 +5,7 @@ pub mod client;
 pub mod dialect;
 pub mod health;
 pub mod io;
+pub mod line;
 mod mixup;
 pub mod session;
 pub mod survey;

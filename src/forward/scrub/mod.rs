@@ -20,7 +20,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::carrier::strip::{Names, names};
 use crate::forward::body::BodyError;
@@ -34,6 +33,7 @@ use crate::target::Path;
 use crate::upstream::Kind;
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::{self, Holding, Media, RouteClass};
+use crate::upstream::line::AnswerBody;
 use crate::upstream::session::{Session, Sessions};
 
 pub use coding::Damaged;
@@ -141,10 +141,10 @@ impl Treatment {
     ///
     /// # Errors
     /// [`Refusal::Revealed`], [`Refusal::BadAnswer`], [`Refusal::BrokenOff`].
-    pub async fn answer(&self, head: &mut response::Parts, incoming: Incoming, whose: Whose<'_>) -> Result<Source, Refusal> {
+    pub fn answer(&self, head: &mut response::Parts, incoming: AnswerBody, whose: Whose<'_>) -> Result<Cleaned, Refusal> {
         // The credential in it is the person's own.
         if let Admission::Native(_) = whose.admission {
-            return Ok(Source::Plain(incoming));
+            return Ok(Cleaned::Now(Source::Plain(incoming)));
         }
         let mut work = Work { treatment: self, whose, for_headers: None };
         if let Err(leak) = headers::clean(&mut head.headers, &mut |what, value| work.header(what, value)) {
@@ -155,8 +155,8 @@ impl Treatment {
             headers::keep_private(&mut head.headers);
         }
         match self.text(head)? {
-            None => Ok(Source::Plain(incoming)),
-            Some(text) => work.scrubbed(text, head, incoming).await,
+            None => Ok(Cleaned::Now(Source::Plain(incoming))),
+            Some(text) => work.scrubbed(text, head, incoming),
         }
     }
 
@@ -227,6 +227,15 @@ pub struct Whose<'a> {
     pub ticket: &'a dyn Fn(&Permit) -> Option<Ticket>,
 }
 
+/// What becomes of an answer's body.
+#[derive(Debug)]
+pub enum Cleaned {
+    /// This.
+    Now(Source),
+    /// A text that is not all here, or coded: [`Pieces::source`] tells.
+    Later(Box<Pieces>),
+}
+
 /// One answer on its way.
 struct Work<'a> {
     treatment: &'a Treatment,
@@ -289,14 +298,16 @@ impl Work<'_> {
         }
     }
 
-    async fn scrubbed(self, text: Text, head: &mut response::Parts, mut incoming: Incoming) -> Result<Source, Refusal> {
+    fn scrubbed(self, text: Text, head: &mut response::Parts, mut incoming: AnswerBody) -> Result<Cleaned, Refusal> {
         let has_body = self.treatment.method != Method::HEAD && !incoming.is_end_stream();
-        let first = if has_body { source::first(&mut incoming).await.map_err(refused)? } else { None };
+        let first = if has_body { source::first(&mut incoming).map_err(refused)? } else { None };
         match first {
             // Most are short and come with their heads.
-            Some(all) if incoming.is_end_stream() && !head.headers.contains_key(CONTENT_ENCODING) => self.whole(text, head, all),
-            // Rarer, and larger: not a part of every connection's memory.
-            first => Box::pin(self.in_pieces(text, head, incoming, first.unwrap_or_default())).await,
+            Some(all) if incoming.is_end_stream() && !head.headers.contains_key(CONTENT_ENCODING) => {
+                self.whole(text, head, all).map(Cleaned::Now)
+            }
+            // Rarer, and larger: not a part of every request's memory.
+            first => Ok(Cleaned::Later(Box::new(self.in_pieces(text, head, incoming, first.unwrap_or_default())))),
         }
     }
 
@@ -308,7 +319,7 @@ impl Work<'_> {
         })?;
         let renamed = self.public_origin(text).and_then(|origin| addresses::replaced(&scrubbed, origin));
         let whole = renamed.unwrap_or(scrubbed);
-        self.rewrite_head(&mut head.headers, false);
+        drop_outdated(&mut head.headers, self.is_rewritten());
         set_length(&mut head.headers, whole.len() as u64);
         Ok(Source::Whole(whole))
     }
@@ -320,20 +331,50 @@ impl Work<'_> {
     }
 
     /// `first`: what of the body is here.
-    async fn in_pieces(self, text: Text, head: &mut response::Parts, incoming: Incoming, first: Bytes) -> Result<Source, Refusal> {
+    fn in_pieces(&self, text: Text, head: &response::Parts, incoming: AnswerBody, first: Bytes) -> Pieces {
+        let has_body = self.treatment.method != Method::HEAD && !(first.is_empty() && incoming.is_end_stream());
+        let (plan, origin, place) = (self.plan(text), self.public_origin(text).map(str::to_owned), self.place(head));
+        Pieces { plan, origin, place, is_rewritten: self.is_rewritten(), incoming, first, has_body }
+    }
+
+    fn is_rewritten(&self) -> bool {
+        self.treatment.holding != Holding::Nothing
+    }
+}
+
+/// A text that is still to be looked through.
+#[derive(Debug)]
+pub struct Pieces {
+    plan: Plan,
+    /// What takes the place of the server's own addresses in it.
+    origin: Option<String>,
+    /// Whether it is surely changed.
+    is_rewritten: bool,
+    incoming: AnswerBody,
+    /// What of it is here.
+    first: Bytes,
+    has_body: bool,
+    place: Place,
+}
+
+impl Pieces {
+    /// Where the body comes from; waits for its first bytes, so that a small one is judged as a whole. `head`: the answer's.
+    ///
+    /// # Errors
+    /// As [`Treatment::answer`].
+    pub async fn source(self, head: &mut response::Parts) -> Result<Source, Refusal> {
         let coding = coding::Coding::of(&head.headers).map_err(|_| Refusal::BadAnswer("it has a content coding that is not read here"))?;
-        let plan = self.plan(text);
-        let keeps_length = plan.keeps_length() && coding.is_none();
+        let keeps_length = self.plan.keeps_length() && coding.is_none();
         let length = content_length(&head.headers).filter(|_| keeps_length);
-        self.rewrite_head(&mut head.headers, coding.is_some());
+        drop_outdated(&mut head.headers, coding.is_some() || self.is_rewritten);
         if !keeps_length {
             head.headers.remove(CONTENT_LENGTH);
         }
-        if self.treatment.method == Method::HEAD || (first.is_empty() && incoming.is_end_stream()) {
-            return Ok(Source::Plain(incoming));
+        if !self.has_body {
+            return Ok(Source::Plain(self.incoming));
         }
-        let mut scrubbed = Scrubbed::new(incoming, first, coding.map(coding::Decoder::new), plan);
-        let begun = match self.public_origin(text) {
+        let mut scrubbed = Scrubbed::new(self.incoming, self.first, coding.map(coding::Decoder::new), self.plan);
+        let begun = match &self.origin {
             Some(origin) => scrubbed.whole(addresses::MOST_BYTES, |text| addresses::replaced(text, origin)).await,
             None => scrubbed.begin().await,
         };
@@ -343,23 +384,22 @@ impl Work<'_> {
                 Ok(Source::Whole(whole))
             }
             Ok(None) => {
-                scrubbed.go_on(length, self.place(head));
+                scrubbed.go_on(length, self.place);
                 Ok(Source::Scrubbed(Box::new(scrubbed)))
             }
             Err(error) => {
                 if let BodyError::Leak(leak) = &error {
-                    self.place(head).report(leak, "502 in its place");
+                    self.place.report(leak, "502 in its place");
                 }
                 Err(refused(error))
             }
         }
     }
+}
 
-    /// What the head says of the text that is not so any more.
-    fn rewrite_head(&self, headers: &mut HeaderMap, is_decoded: bool) {
-        let is_changed = is_decoded || self.treatment.holding != Holding::Nothing;
-        OUTDATED.remove_first(headers, if is_changed { OUTDATED.len() } else { ALWAYS_OUTDATED });
-    }
+/// Removes what an answer's head says of its text that is not so any more.
+fn drop_outdated(headers: &mut HeaderMap, is_changed: bool) {
+    OUTDATED.remove_first(headers, if is_changed { OUTDATED.len() } else { ALWAYS_OUTDATED });
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

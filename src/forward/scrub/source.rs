@@ -3,18 +3,18 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body::{Body, SizeHint};
-use hyper::body::Incoming;
 
 use super::coding::Decoder;
 use crate::forward::body::BodyError;
 use crate::redact::Redacted;
 use crate::scrub::{Plan, Scrubber};
+use crate::upstream::line::AnswerBody;
 
 /// How long an answer's head waits for its first bytes to be scrubbed; after that it goes out, and a credential cuts the connection.
 const FIRST_BYTES: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ const FIRST_BYTES: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Source {
     /// As they are.
-    Plain(Incoming),
+    Plain(AnswerBody),
     /// All of it is here and scrubbed; what is left of it.
     Whole(Bytes),
     /// Through the scrubber.
@@ -65,15 +65,15 @@ impl Source {
     }
 }
 
-/// The first piece of a body, if it came with the head.
-pub(super) async fn first(incoming: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
-    match poll_fn(|cx| Poll::Ready(poll_bytes(incoming, cx))).await {
+/// The first piece of a body, if it came with the head. Who waits for it if it did not has to ask again.
+pub(super) fn first(incoming: &mut AnswerBody) -> Result<Option<Bytes>, BodyError> {
+    match poll_bytes(incoming, &mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(first)) => first.map(Some),
         Poll::Ready(None) | Poll::Pending => Ok(None),
     }
 }
 
-fn poll_bytes(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+fn poll_bytes(incoming: &mut AnswerBody, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
     loop {
         match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
             Some(Ok(frame)) => {
@@ -116,7 +116,7 @@ impl Place {
 /// A body that is decoded if need be, and scrubbed.
 #[derive(Debug)]
 pub struct Scrubbed {
-    incoming: Incoming,
+    incoming: AnswerBody,
     decoder: Option<Decoder>,
     /// Bytes that came and are still to be decoded, or to be scrubbed.
     input: Bytes,
@@ -133,7 +133,7 @@ pub struct Scrubbed {
 
 impl Scrubbed {
     /// `first`: what came of the body already.
-    pub(super) fn new(incoming: Incoming, first: Bytes, decoder: Option<Decoder>, plan: Plan) -> Self {
+    pub(super) fn new(incoming: AnswerBody, first: Bytes, decoder: Option<Decoder>, plan: Plan) -> Self {
         Self {
             incoming,
             decoder,

@@ -1,0 +1,188 @@
+//! One connection to the upstream. It has no task of its own: whoever waits for something from it drives it. A task of its own and that
+//! of the client would wake each other four times a request.
+
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
+use tokio::task::coop::unconstrained;
+
+use crate::forward::body::RequestBody;
+use crate::server::drain::Tasks;
+use crate::upstream::io::UpstreamIo;
+
+/// hyper's half of a connection that reads and writes.
+pub(super) type Connection = http1::Connection<TokioIo<UpstreamIo>, RequestBody>;
+
+/// One connection. Dropping it ends it at once, also in mid-request: an upload that nobody reads any more must not go on.
+pub(super) struct Line {
+    sender: SendRequest<RequestBody>,
+    driver: Driver,
+    task: Option<AbortHandle>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn new(sender: SendRequest<RequestBody>, connection: Connection) -> Self {
+        Self { sender, driver: Driver::new(connection), task: None }
+    }
+
+    /// Sends a request and waits for the answer's head. The connection must be driven until the end of the answer's body:
+    /// [`Line::driver`] or [`Line::drive_itself`].
+    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        // What is driven here cannot come while nobody looks: nothing has to be woken for it. Nor is it to wait for its turn.
+        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
+        let driver = &self.driver;
+        std::future::poll_fn(|cx| {
+            let _ = driver.drive(cx);
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    /// What drives it.
+    pub(super) fn driver(&self) -> Driver {
+        self.driver.clone()
+    }
+
+    /// Makes it a task, which ends with it: the answer came before the request's body was out, and each goes at its own pace from now on.
+    /// It cannot be used again.
+    pub(super) fn drive_itself(&mut self, tasks: &Tasks) {
+        let driver = self.driver.clone();
+        let task = tasks.spawn_local(std::future::poll_fn(move |cx| driver.drive(cx)));
+        self.task = Some(task.abort_handle());
+    }
+
+    /// Whether it can carry another request, as far as is known. That the upstream hung up meanwhile shows when the next one is sent.
+    pub(super) fn is_ready(&self) -> bool {
+        self.task.is_none() && (self.sender.is_ready() || (self.driver.look().is_pending() && self.sender.is_ready()))
+    }
+
+    /// Whether it may carry another request after the one that has just ended.
+    pub(super) fn is_open(&self) -> bool {
+        self.task.is_none() && !self.sender.is_closed()
+    }
+
+    /// Whether the upstream has hung up on a connection that idles.
+    pub(super) fn is_over(&self) -> bool {
+        self.driver.look().is_ready()
+    }
+
+    /// Nobody waits for anything from it.
+    pub(super) fn rest(&self) {
+        self.driver.0.waiting.0.take();
+    }
+}
+
+/// Lets a connection read and write as far as it can, for somebody who waits for what comes of it.
+#[derive(Clone)]
+pub struct Driver(Rc<Driven>);
+
+struct Driven {
+    connection: RefCell<Option<Connection>>,
+    waiting: Arc<Waiting>,
+    waker: Waker,
+}
+
+/// Who waits for the connection now. hyper, the socket and the channels between keep the waker that they last saw, which is that of an
+/// earlier request: were it that one's own, each request would wake a stranger.
+struct Waiting(AtomicWaker);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("ended", &self.0.connection.borrow().is_none()).finish()
+    }
+}
+
+impl Driver {
+    fn new(connection: Connection) -> Self {
+        let waiting = Arc::new(Waiting(AtomicWaker::new()));
+        let waker = Waker::from(Arc::clone(&waiting));
+        Self(Rc::new(Driven { connection: RefCell::new(Some(connection)), waiting, waker }))
+    }
+
+    /// Ready when the connection has ended. Why it did reaches the request or the answer that was under way; on an idle connection it
+    /// only means that the server hung up.
+    fn drive(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.waiting.0.register(cx.waker());
+        self.look()
+    }
+
+    /// The same for nobody in particular.
+    fn look(&self) -> Poll<()> {
+        let mut connection = self.0.connection.borrow_mut();
+        let Some(running) = connection.as_mut() else { return Poll::Ready(()) };
+        let ended = Pin::new(running).poll(&mut Context::from_waker(&self.0.waker)).map(drop);
+        if ended.is_ready() {
+            // What waits in it learns that it is over.
+            *connection = None;
+        }
+        ended
+    }
+}
+
+/// The body of an upstream's answer, which drives its connection.
+#[derive(Debug)]
+pub struct AnswerBody {
+    incoming: Incoming,
+    driver: Option<Driver>,
+}
+
+impl AnswerBody {
+    /// `driver`: drives its connection; `None` where that is a task.
+    pub const fn new(incoming: Incoming, driver: Option<Driver>) -> Self {
+        Self { incoming, driver }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { incoming, driver } = self.get_mut();
+        let Some(driver) = driver else { return Pin::new(incoming).poll_frame(cx) };
+        let unwoken = &mut Context::from_waker(Waker::noop());
+        if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(unwoken) {
+            return Poll::Ready(frame);
+        }
+        let _ = driver.drive(cx);
+        Pin::new(incoming).poll_frame(unwoken)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
