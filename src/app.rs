@@ -178,9 +178,8 @@ impl App {
         let tls = certificates.map(|certificates| Acceptors::new(config, &certificates)).transpose()?;
         let gateway = Gateway::new(keep.known(config, challenges), settings);
         keep.handouts.start();
-        if config.usage.is_enabled {
-            keep.usage.start(config.usage.flush, &keep.control);
-        }
+        // Also where requests are not counted: what is refused at the admin listener is gathered there.
+        keep.usage.start(config.usage.flush, &keep.control);
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
         let clients = tls.and_then(|tls| tls.certified).map(|(_, clients)| clients);
         Ok(Self { keep, gateway, server, clients })

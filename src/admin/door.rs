@@ -12,7 +12,7 @@ use crate::admin::page_sessions::{PageSessions, Session, SessionLimits};
 use crate::admin::{Actor, Admin, password, write_down};
 use crate::audit::{Act, Object, Verb};
 use crate::clock::Clock;
-use crate::gateway::guessing::{ALL_GUESSES, GUESSES, Rate, Throttle};
+use crate::gateway::guessing::{ALL_GUESSES, GUESSES, Rate, Throttle, network};
 use crate::keys::admin::{AdminScope, AdminToken};
 use crate::secret::Secret;
 
@@ -94,6 +94,16 @@ impl Admin {
     /// # Errors
     /// [`AdminError::Unauthorised`], [`AdminError::TooOften`], or that the store failed.
     pub(super) async fn recognise(self: &Arc<Self>, text: &str, address: IpAddr) -> Result<(Actor, Rights), AdminError> {
+        let recognised = self.look_up(text, address).await;
+        match &recognised {
+            Err(AdminError::Unauthorised(_)) => self.refused_at_the_door("bad-admin-token", address).await?,
+            Err(AdminError::TooOften(_)) => self.refused_at_the_door("too-many-bad-admin-tokens", address).await?,
+            _ => {}
+        }
+        recognised
+    }
+
+    async fn look_up(self: &Arc<Self>, text: &str, address: IpAddr) -> Result<(Actor, Rights), AdminError> {
         let Ok(token) = AdminToken::parse(text) else {
             let what = if text.starts_with("kg_") { "an API key, which is for media servers" } else { "not an admin token" };
             return Err(self.no_entry(address, what));
@@ -130,6 +140,27 @@ impl Admin {
     /// [`AdminError::Unauthorised`] for a wrong password, [`AdminError::NoPassword`] when none was ever set, [`AdminError::TooOften`]
     /// after wrong ones, or that the store failed.
     pub async fn log_in(self: &Arc<Self>, password: Secret<String>, address: IpAddr) -> Result<(Secret<String>, Session), AdminError> {
+        let begun = self.try_to_log_in(password, address).await;
+        match &begun {
+            // A wrong one has a line of its own.
+            Err(AdminError::TooOften(_)) => self.refused_at_the_door("too-many-logins-to-the-page", address).await?,
+            Err(AdminError::NoPassword) => self.refused_at_the_door("no-page-password", address).await?,
+            _ => {}
+        }
+        begun
+    }
+
+    /// Notes it for the audit log, where such things are gathered: whoever tries again and again fills no disk.
+    async fn refused_at_the_door(self: &Arc<Self>, kind: &'static str, address: IpAddr) -> Result<(), AdminError> {
+        self.noted(move |admin| {
+            if let Some(usage) = &admin.usage {
+                usage.refused(kind, network(address));
+            }
+        })
+        .await
+    }
+
+    async fn try_to_log_in(self: &Arc<Self>, password: Secret<String>, address: IpAddr) -> Result<(Secret<String>, Session), AdminError> {
         let may_try = || self.door.passwords.check(address).map_err(|too_often| AdminError::TooOften(too_often.retry_after_secs));
         may_try()?;
         let waiting = tokio::time::timeout(WAIT_FOR_OTHERS, self.door.hashing.acquire());

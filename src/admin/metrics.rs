@@ -93,7 +93,7 @@ impl Shown {
                 figures.of(&[("upstream", upstream), ("carrier", carrier)], times);
             }
         }
-        let mut figures = text.counter("keygate_refusals_total", "Requests that keygate refused, by reason.");
+        let mut figures = text.counter("keygate_refusals_total", "Requests, and messages within sockets, that keygate refused, by reason.");
         for (upstream, of) in self.upstreams() {
             for (reason, times) in &of.usage.refusals {
                 figures.of(&[("upstream", upstream), ("reason", reason)], times);

@@ -110,7 +110,7 @@ pub struct UpstreamTotals {
     pub counts: CountsView,
     /// Requests by where the credential was.
     pub carriers: BTreeMap<String, u64>,
-    /// Requests that keygate refused, by reason.
+    /// Requests, and messages within sockets, that keygate refused, by reason.
     pub refusals: BTreeMap<String, u64>,
 }
 

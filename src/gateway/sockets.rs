@@ -20,17 +20,20 @@ use crate::forward::websocket::Closing;
 use crate::forward::websocket::down::{Down, Search};
 use crate::gateway::Worker;
 use crate::gateway::exchange::Route;
+use crate::gateway::guessing;
 use crate::gateway::pipeline::Notes;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Site;
 use crate::keys::index::Verified;
-use crate::keys::{ApiKey, Scope, Scopes};
+use crate::keys::{ApiKey, KeyId, Scope, Scopes};
 use crate::policy::{self, Admission, Denied, Permit, Proof};
+use crate::redact::Redacted;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::client::Upstream;
 use crate::upstream::dialect::{RouteClass, TokenState};
 use crate::upstream::session::SessionError;
+use crate::usage::tally::Refused;
 
 /// What is asked of Engine.IO; `None` for all other routes.
 ///
@@ -44,6 +47,16 @@ pub(super) fn asked(site: &Site, class: RouteClass, path: &Path<'_>, query: Opti
         return Err(Refusal::Engine(Wrong::Request));
     }
     Query::read(query).map(Some).map_err(Refusal::Engine)
+}
+
+impl Worker {
+    /// Counts what was refused within a socket, where no answer and no line of the access log tells of it. `key`: known or claimed.
+    fn refused_within(&self, upstream: &Upstream, client: IpAddr, refusal: &Refusal, key: Option<KeyId>) {
+        if let Some(tally) = self.tally() {
+            let noted = refusal.is_of_note().then(|| guessing::network(client));
+            tally.refused(&upstream.name, Refused { kind: refusal.kind(), noted }, key);
+        }
+    }
 }
 
 /// What looks through the messages of a socket.
@@ -166,13 +179,18 @@ impl Porter {
         }
         let gateway = self.worker.gateway();
         let carrier = Carrier::AuthPacket;
-        let Ok(key) = ApiKey::parse(text) else { return self.refused(seat, Refusal::UnknownKey(carrier)) };
-        let digest = gateway.hasher.digest(&key);
+        let key = match ApiKey::parse(text) {
+            Ok(key) => key,
+            Err(why) if is_ours => return self.refused(seat, Refusal::Malformed(why, carrier), None),
+            Err(_) if text.is_empty() => return self.refused(seat, Refusal::NoKey, None),
+            Err(_) => return self.refused(seat, Refusal::ForeignCredential(carrier), None),
+        };
+        let (digest, id) = (gateway.hasher.digest(&key), Some(key.id()));
         let permit = match self.admit(gateway.index.find(&digest), Proof::Key(key, carrier)) {
             Ok(permit) => permit,
             // The client is told the same whatever it is, since a socket has no words for it.
-            Err(Some(denied)) => return self.refused(seat, Refusal::denied(denied, Some(carrier))),
-            Err(None) => return self.refused(seat, gateway.unknown(&digest, carrier)),
+            Err(Some(denied)) => return self.refused(seat, Refusal::denied(denied, Some(carrier)), id),
+            Err(None) => return self.refused(seat, gateway.unknown(&digest, carrier), id),
         };
         match seat.take(permit.key()) {
             Ok(true) => {}
@@ -188,9 +206,14 @@ impl Porter {
         }
     }
 
-    /// A guess counts against the client's address, as any other guess at a key does.
-    fn refused(&self, seat: &Seat, refusal: Refusal) -> Verdict {
-        let is_throttled = matches!(self.worker.gateway().throttled(self.client, refusal), Refusal::Guessing { .. });
+    /// A guess counts against the client's address, as any other guess at a key does. `key`: the one that it claims to be.
+    fn refused(&self, seat: &Seat, refusal: Refusal, key: Option<KeyId>) -> Verdict {
+        let refusal = self.worker.gateway().throttled(self.client, refusal);
+        self.worker.refused_within(&self.site.upstream, self.client, &refusal, key);
+        let (client, upstream, key_id) = (self.client, self.site.upstream.name.as_str(), key.map(tracing::field::display));
+        let reason = Redacted(&refusal.to_string()).to_string();
+        tracing::warn!(%client, upstream, key_id, refusal = refusal.kind(), reason, "refused within a socket");
+        let is_throttled = matches!(refusal, Refusal::Guessing { .. });
         match seat.standing() {
             Standing::Waiting(_) if !seat.fail() && !is_throttled => Verdict::Refused,
             Standing::Waiting(_) => Verdict::Closed(Closing::GUESSES),
@@ -224,10 +247,14 @@ impl Doorman for Porter {
     }
 
     fn may_rule(&self, seat: &Seat) -> bool {
-        match seat.standing() {
-            Standing::Key(_, digest) => self.worker.gateway().index.find(&digest).is_some_and(|key| key.scopes().contains(Scope::Admin)),
-            Standing::Waiting(_) | Standing::Native | Standing::Closed => false,
+        let Standing::Key(id, digest) = seat.standing() else { return false };
+        let has = self.worker.gateway().index.find(&digest).map_or(Scopes::NONE, |key| key.scopes());
+        let is_ruler = has.contains(Scope::Admin);
+        if !is_ruler {
+            let missing = Denied::MissingScope { missing: Scopes::of(Scope::Admin), has };
+            self.worker.refused_within(&self.site.upstream, self.client, &Refusal::Denied(missing, Carrier::AuthPacket), Some(id));
         }
+        is_ruler
     }
 
     fn patience(&self, seat: &Seat) -> Duration {

@@ -12,7 +12,7 @@ use crate::store::{Change, Store, StoreError};
 use crate::usage::measured::Measured;
 use crate::usage::open::StreamView;
 use crate::usage::record::{KeyUsage, UpstreamUsage};
-use crate::usage::tally::News;
+use crate::usage::tally::{News, RefusalNews};
 
 /// Keys whose use is in memory; of others it is read when it is asked for.
 const MOST_IN_MEMORY: usize = 10_000;
@@ -79,19 +79,22 @@ impl Books {
             self.upstreams.entry(name.to_owned()).or_default().add(of_upstream, news.at);
             self.are_upstreams_dirty = true;
         }
-        for refused in news.refusals {
-            self.refused_since.get_or_insert(news.at);
-            let mut who = (refused.client, refused.kind);
-            if self.refusals.len() >= MOST_REFUSALS && !self.refusals.contains_key(&who) {
-                who.0 = None;
-            }
-            let known = self.refusals.entry(who).or_default();
-            let of_one = known.times == 0 || known.key == refused.key;
-            known.key = refused.key.filter(|_| of_one);
-            known.times += refused.times;
-        }
+        news.refusals.iter().for_each(|refused| self.refused(refused, news.at));
         self.open.insert(news.core, news.open);
         Ok(())
+    }
+
+    /// Gathers refusals for the audit log.
+    pub(super) fn refused(&mut self, refused: &RefusalNews, at: Timestamp) {
+        self.refused_since.get_or_insert(at);
+        let mut who = (refused.client, refused.kind);
+        if self.refusals.len() >= MOST_REFUSALS && !self.refusals.contains_key(&who) {
+            who.0 = None;
+        }
+        let known = self.refusals.entry(who).or_default();
+        let of_one = known.times == 0 || known.key == refused.key;
+        known.key = refused.key.filter(|_| of_one);
+        known.times += refused.times;
     }
 
     /// A key's use, if it is in memory.

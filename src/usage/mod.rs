@@ -21,6 +21,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,7 +34,7 @@ use self::books::Books;
 use self::measured::Measured;
 use self::open::{StreamId, StreamView};
 use self::record::{KeyUsage, LastUse, UpstreamUsage};
-use self::tally::{News, Tally};
+use self::tally::{News, RefusalNews, Tally};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
 use crate::store::{Store, StoreError};
@@ -103,6 +104,13 @@ impl Usage {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let mut books = self.books();
         inbox.try_iter().try_for_each(|news| books.enter(news, &*self.store))
+    }
+
+    /// Notes for the audit log what was refused elsewhere than on the cores; it is gathered with what they refuse. `client`: an address or
+    /// a network.
+    pub fn refused(&self, kind: &'static str, client: IpAddr) {
+        let refused = RefusalNews { client: Some(client), kind, times: 1, key: None };
+        self.books().refused(&refused, self.clock.now());
     }
 
     /// Writes down what is new.

@@ -237,6 +237,12 @@ impl Tally {
         }
     }
 
+    /// Counts what was refused within a socket, which is no request. `key`: known or claimed.
+    pub fn refused(&self, upstream: &UpstreamName, refused: Refused, key: Option<KeyId>) {
+        OfUpstream::find(&mut self.upstreams.borrow_mut(), Some(upstream)).refusals.count(refused.kind);
+        self.note_refusal(refused, key);
+    }
+
     /// Counts how long the head of an answer took.
     pub fn answered(&self, upstream: &UpstreamName, took: Duration) {
         OfUpstream::find(&mut self.upstreams.borrow_mut(), Some(upstream)).latency.note(took);
@@ -304,10 +310,11 @@ impl OfUpstream {
     fn take(&mut self) -> Option<UpstreamNews> {
         let counts = std::mem::take(&mut self.counts);
         let latency = std::mem::take(&mut self.latency);
-        if counts.is_empty() && latency.count() == 0 {
+        let refusals = self.refusals.take();
+        if counts.is_empty() && latency.count() == 0 && refusals.is_empty() {
             return None;
         }
-        let (upstream, carriers, refusals) = (self.upstream.clone(), self.carriers.take(), self.refusals.take());
+        let (upstream, carriers) = (self.upstream.clone(), self.carriers.take());
         Some(UpstreamNews { upstream, counts, carriers, refusals, latency })
     }
 }

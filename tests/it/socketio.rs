@@ -2,6 +2,7 @@
 
 mod gating;
 mod polling;
+mod refused;
 mod tokens;
 
 use crate::support::socket::Socket;

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use keygate::audit::{Reading, Verb};
 use keygate::certificates::Served;
 use keygate::server::tls::Acceptor;
+use keygate::store::Store;
 use serde_json::{Value, json};
 
 use super::{PASSWORD, Site, word};
@@ -227,4 +229,50 @@ async fn logins_to_the_page_and_their_ends_are_in_the_audit_log_good_ones_and_fa
     assert_eq!(ended.len(), 2, "{acts:?}");
     is(ended[0], ["closed", "page-session", "1", "page"]);
     is(ended[1], ["closed", "page-session", "2", "token"]);
+}
+
+/// What the audit log says of who was refused: what it was, why and how often.
+fn noted(site: &Site) -> Vec<(&'static str, String, String)> {
+    site.rig.keep().usage.finish().unwrap();
+    let mut noted = Vec::new();
+    let mut note = |entry: keygate::audit::Entry| {
+        let line = entry.line;
+        if line.verb.is_notice() && line.verb != Verb::SignedIn {
+            assert_eq!(line.object.id, "127.0.0.1");
+            let field = |name: &str| line.fields.iter().find(|field| field.name == name).and_then(|field| field.after.clone());
+            let text = |name: &str| field(name).map(|value| value.to_string()).unwrap_or_default();
+            noted.push((line.verb.as_str(), text("why"), text("times")));
+        }
+        true
+    };
+    site.rig.store.read_audit(Reading::After(0), &mut note).unwrap();
+    noted
+}
+
+#[tokio::test]
+async fn whoever_is_refused_at_the_door_is_in_the_audit_log_and_fills_it_with_a_line_for_many_tries() {
+    let site = Site::start().await;
+    for _ in 0..50 {
+        assert_eq!(try_log_in(&site, "admin").await.status, 403);
+    }
+    let line = |verb, why: &str, times: &str| (verb, why.to_owned(), times.to_owned());
+    assert_eq!(noted(&site), [line("refused", "no-page-password", "50")]);
+    site.set_password(PASSWORD).await;
+    for number in 0..30 {
+        assert_eq!(try_log_in(&site, "admin").await.status, if number < 5 { 401 } else { 429 });
+    }
+    for number in 0..30 {
+        let answer = site.bare(Method::GET, "/api/status", &[("authorization", "Bearer kga_nothing")], "").await;
+        assert_eq!(answer.status, if number < 20 { 401 } else { 429 });
+    }
+    let mut noted = noted(&site);
+    noted.retain(|(verb, ..)| *verb != "sign-in-failed");
+    let expected = [
+        line("refused", "no-page-password", "50"),
+        line("throttled", "too-many-logins-to-the-page", "25"),
+        line("refused", "bad-admin-token", "20"),
+        line("throttled", "too-many-bad-admin-tokens", "10"),
+    ];
+    assert_eq!(noted.len(), 4, "{noted:?}");
+    assert!(expected.iter().all(|line| noted.contains(line)), "{noted:?}");
 }
