@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::keys::KeyId;
 use crate::usage::count::Counts;
-use crate::usage::latency::Latency;
+use crate::usage::latency::{Latency, Recent};
 use crate::usage::record::UpstreamUsage;
 use crate::usage::tally::News;
 
@@ -19,6 +19,8 @@ pub struct MeasuredUpstream {
     pub usage: UpstreamUsage,
     /// Until the head of its answers.
     pub latency: Latency,
+    /// The same of the last hour.
+    pub recent: Recent,
 }
 
 /// Everything.
@@ -42,6 +44,7 @@ impl Measured {
             let measured = self.upstreams.entry(name.to_owned()).or_default();
             measured.usage.add(of_upstream, news.at);
             measured.latency.add(&of_upstream.latency);
+            measured.recent.add(news.at, &of_upstream.latency);
             rest.add(&of_upstream.counts);
         }
         for of_key in &news.keys {

@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 
 use self::books::Books;
+use self::latency::Recent;
 use self::measured::Measured;
 use self::open::{StreamId, StreamView};
 use self::record::{KeyUsage, LastUse, UpstreamUsage};
@@ -188,6 +189,15 @@ impl Usage {
     pub fn measured(&self) -> Result<Measured, StoreError> {
         self.enter()?;
         Ok(self.books().measured().clone())
+    }
+
+    /// How long each upstream took in the last hour, as of the last second; at most since the program started.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn latencies(&self) -> Result<BTreeMap<String, Recent>, StoreError> {
+        self.enter()?;
+        Ok(self.books().measured().upstreams.iter().map(|(name, of)| (name.clone(), of.recent.clone())).collect())
     }
 
     /// What runs now, as of the last second; of this key, or of all.
