@@ -209,11 +209,15 @@ impl Admin {
 
     fn account_view(&self, account: &AccountRecord) -> AccountView {
         let upstreams = self.upstreams.load();
-        let (state, why, sessions, until) = match self.sessions.state(account.id) {
-            AccountState::Idle => ("idle", None, 0, None),
-            AccountState::Live { sessions, expires_at } => ("live", None, sessions, expires_at),
-            AccountState::Waiting { until, why } => ("waiting", Some(why), 0, Some(until)),
-            AccountState::Broken { why } => ("broken", Some(format!("{why}. {}", advice(&account.full_name()))), 0, None),
+        let (mut sessions, mut renew_at, mut obtained_at) = (0, None, None);
+        let (state, why, until) = match self.sessions.state(account.id) {
+            AccountState::Idle => ("idle", None, None),
+            AccountState::Live { sessions: lives, expires_at, renew_at: renews, obtained_at: obtained } => {
+                (sessions, renew_at, obtained_at) = (lives, renews, obtained);
+                ("live", None, expires_at)
+            }
+            AccountState::Waiting { until, why } => ("waiting", Some(why), Some(until)),
+            AccountState::Broken { why } => ("broken", Some(format!("{why}. {}", advice(&account.full_name()))), None),
         };
         AccountView {
             id: account.id.0.to_string(),
@@ -227,6 +231,8 @@ impl Admin {
             state: state.to_owned(),
             why,
             sessions,
+            obtained_at: obtained_at.map(iso),
+            renew_at: renew_at.map(iso),
             until: until.map(iso),
         }
     }

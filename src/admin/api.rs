@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use crate::admin::available::{AvailableUser, AvailableUsers};
 use crate::admin::certificates::CertificateView;
 use crate::admin::limits::PatchLimits;
+use crate::admin::open::OpenView;
 use crate::admin::reload::ReloadView;
 use crate::limits::LimitsText;
 use crate::secret::Secret;
@@ -94,8 +95,11 @@ pub struct UserView {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyList {
-    /// Newest first.
+    /// In the order that was asked for, newest first if in none.
     pub api_keys: Vec<KeyView>,
+    /// How many there are, those beyond `limit` included.
+    #[serde(default)]
+    pub total: usize,
 }
 
 /// `{"apiKey": {…}}`.
@@ -226,6 +230,12 @@ pub struct AccountView {
     pub why: Option<String>,
     /// How many sessions live.
     pub sessions: usize,
+    /// When the newest of them was got, by a login or a renewal; null: they are tokens that were given, or there are none.
+    #[serde(default)]
+    pub obtained_at: Option<String>,
+    /// From when on the next request renews the first of them; null: it is not renewed by time.
+    #[serde(default)]
+    pub renew_at: Option<String>,
     /// When the first of them dies, or until when keygate holds back.
     pub until: Option<String>,
 }
@@ -368,6 +378,9 @@ pub struct StatusView {
     pub account_states: Vec<AccountView>,
     /// How many keys that are not revoked.
     pub keys: usize,
+    /// What is open now; null: no gateway runs.
+    #[serde(default)]
+    pub open: Option<OpenView>,
     /// What keys are judged by: the latest time that was seen.
     pub time: String,
     /// By how much the machine's clock is behind that.

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::api::{AccountView, CredentialRequest, KeyView, NewKeyRequest, PatchKeyRequest, StatusView};
+use crate::admin::api::{AccountView, CredentialRequest, KeyList, KeyView, NewKeyRequest, PatchKeyRequest, StatusView};
 use crate::admin::audit::{AuditPage, AuditQuery};
 use crate::admin::certificates::TlsView;
 use crate::admin::error::AdminError;
-use crate::admin::keys::Filter;
+use crate::admin::key_list::KeyFilter;
 use crate::admin::page_sessions::PageSessions;
 use crate::admin::usage::{KeyUsageView, TotalsView};
 use crate::admin::{Actor, Admin};
@@ -44,13 +44,12 @@ impl Desk {
         self.admin.page_sessions()
     }
 
-    /// All keys, newest first.
+    /// The keys that are asked for.
     ///
     /// # Errors
     /// [`AdminError`], as for all that follow.
-    pub async fn keys(&self, with_revoked: bool) -> Answer<Vec<KeyView>> {
-        let filter = Filter { revoked: with_revoked, ..Filter::default() };
-        self.admin.blocking(move |admin| Ok(admin.list_keys(&filter)?.api_keys)).await
+    pub async fn keys(&self, filter: KeyFilter) -> Answer<KeyList> {
+        self.admin.blocking(move |admin| admin.list_keys(&filter)).await
     }
 
     /// One key.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::api::{KeyView, NewKeyRequest};
 use crate::admin::error::AdminError;
 use crate::admin::extract::{Asked, Named};
-use crate::admin::keys::Filter;
+use crate::admin::key_list::KeyFilter;
 use crate::admin::table::Nothing;
 use crate::admin::{Actor, Admin};
 use crate::secret::Secret;
@@ -66,7 +66,7 @@ pub(super) struct NewItem {
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Keys>, AdminError> {
-    let list = admin.blocking(|admin| admin.list_keys(&Filter::default())).await?;
+    let list = admin.blocking(|admin| admin.list_keys(&KeyFilter::default())).await?;
     let items: Vec<Item> = list.api_keys.into_iter().map(item).collect();
     Ok(Json(Keys { total_record_count: items.len(), items, start_index: 0 }))
 }

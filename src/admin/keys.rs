@@ -1,13 +1,9 @@
 //! Keys as the admin socket shows and changes them. All of it blocks: the router calls it on a thread that may.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use crate::admin::api::{KeyList, KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, UserView};
+use crate::admin::api::{KeyView, MAX_BULK, NewKeyRequest, OneKey, PatchKeyRequest, UserView};
 use crate::admin::error::AdminError;
 use crate::admin::{Actor, Admin, limits, names};
 use crate::clock::Timestamp;
@@ -20,28 +16,10 @@ use crate::upstream::AccountId;
 use crate::usage::record::LastUse;
 
 /// Longest `expiresIn`: a hundred years, so that every expiry is a date that can be written.
-const MAX_EXPIRES_IN_SECS: u64 = 100 * 366 * 86_400;
+pub(super) const MAX_EXPIRES_IN_SECS: u64 = 100 * 366 * 86_400;
 
 impl Admin {
-    /// The keys that `text` can mean, or all; revoked ones if asked for, and then only if no living one fits.
-    pub(super) fn list_keys(&self, filter: &Filter) -> Result<KeyList, AdminError> {
-        let with_revoked = filter.revoked;
-        let mut records = match filter.r#match.as_deref() {
-            None => self.registry.keys(|record| with_revoked || record.revoked_at.is_none())?,
-            Some(text) => self.matching_keys(text, with_revoked)?,
-        };
-        let last = self.last_uses(&records)?;
-        let now = self.clock.now();
-        records.retain(|record| filter.wants(record, last.get(&record.id), now));
-        if filter.sort == Some(Order::LastUsed) {
-            records.sort_by_key(|record| std::cmp::Reverse(last.get(&record.id).map(|last| last.at)));
-        }
-        let accounts: HashMap<_, _> = self.sessions.accounts().into_iter().map(|account| (account.id, account)).collect();
-        let view = |record: &KeyRecord| view(record, accounts.get(&record.account), last.get(&record.id), now);
-        Ok(KeyList { api_keys: records.iter().map(view).collect() })
-    }
-
-    fn matching_keys(&self, text: &str, with_revoked: bool) -> Result<Vec<KeyRecord>, AdminError> {
+    pub(super) fn matching_keys(&self, text: &str, with_revoked: bool) -> Result<Vec<KeyRecord>, AdminError> {
         if let Ok(id) = text.strip_prefix("kg_").unwrap_or(text).parse() {
             match self.registry.key(id) {
                 Ok(record) if with_revoked || record.revoked_at.is_none() => return Ok(vec![record]),
@@ -218,45 +196,7 @@ pub(super) fn days_left(record: &KeyRecord, now: Timestamp) -> Option<u64> {
     (days < 30).then_some(days)
 }
 
-/// Which keys are listed, and in which order.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Filter {
-    /// Only what this text can mean.
-    pub(super) r#match: Option<String>,
-    /// Revoked keys too.
-    #[serde(default)]
-    pub(super) revoked: bool,
-    /// Only keys that were not used for so many seconds, and are older than that.
-    pub(super) stale: Option<u64>,
-    /// Only keys that expire within so many seconds.
-    pub(super) expiring: Option<u64>,
-    /// Only keys that were never used.
-    #[serde(default)]
-    pub(super) unused: bool,
-    /// Absent: newest first.
-    pub(super) sort: Option<Order>,
-}
-
-/// An order of keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Order {
-    /// Those used last come first.
-    LastUsed,
-}
-
-impl Filter {
-    fn wants(&self, record: &KeyRecord, last: Option<&LastUse>, now: Timestamp) -> bool {
-        let span = |seconds: u64| Duration::from_secs(seconds.min(MAX_EXPIRES_IN_SECS));
-        let rests_since = last.map_or(record.created_at, |last| last.at);
-        let is_stale = self.stale.is_none_or(|seconds| now.since(rests_since) >= span(seconds));
-        let expires = |seconds| record.expires_at.is_some_and(|at| at > now && at <= now.plus(span(seconds)));
-        is_stale && self.expiring.is_none_or(expires) && !(self.unused && last.is_some())
-    }
-}
-
-fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, last: Option<&LastUse>, now: Timestamp) -> KeyView {
+pub(super) fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, last: Option<&LastUse>, now: Timestamp) -> KeyView {
     KeyView {
         api_key: None,
         id: record.id.to_string(),

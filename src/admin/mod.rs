@@ -22,6 +22,7 @@ mod exposition;
 mod extract;
 mod guard;
 mod health;
+pub mod key_list;
 mod keys;
 mod libraries;
 pub mod limits;
@@ -29,6 +30,7 @@ mod lines;
 pub mod listener;
 pub mod metrics;
 mod names;
+pub mod open;
 pub mod openapi;
 pub mod outstanding;
 pub mod page_sessions;
@@ -248,6 +250,7 @@ impl Admin {
             broken_accounts: broken.count(),
             account_states: self.list_accounts(None).accounts,
             keys: self.registry.count_living()?,
+            open: self.open_now()?,
             time: self.clock.now().to_string(),
             clock_behind_seconds: self.clock.behind().as_secs(),
             last_reload: self.last_reload.load_full().map(|last| ReloadView::clone(&last)),

@@ -22,7 +22,7 @@ use crate::admin::error::AdminError;
 use crate::admin::explain::{ExplainRequest, Explanation, KeyTest, TestKeyRequest};
 use crate::admin::extract::{Asked, Given, Named};
 use crate::admin::guard::MAX_BODY_BYTES;
-use crate::admin::keys::Filter;
+use crate::admin::key_list::KeyFilter;
 use crate::admin::lines::Lines;
 use crate::admin::outstanding::{SessionList, SessionsDropped, TicketList, TicketsTakenBack};
 use crate::admin::table::{For, Stream, Table};
@@ -138,6 +138,13 @@ struct OfKey {
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Only what this text can mean.
+    r#match: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RemovalQuery {
     #[serde(default)]
@@ -153,7 +160,7 @@ struct Whose {
     upstream: Option<String>,
 }
 
-async fn list_keys(State(admin): Shared, Asked(filter): Asked<Filter>) -> Answer<KeyList> {
+async fn list_keys(State(admin): Shared, Asked(filter): Asked<KeyFilter>) -> Answer<KeyList> {
     admin.blocking(move |admin| admin.list_keys(&filter)).await.map(Json)
 }
 
@@ -204,8 +211,8 @@ async fn revoke_key(State(admin): Shared, Extension(peer): Asker, Named(id): Nam
     admin.blocking(move |admin| admin.revoke_key(&id, peer)).await.map(Json)
 }
 
-async fn list_accounts(State(admin): Shared, Asked(filter): Asked<Filter>) -> Answer<AccountList> {
-    Ok(Json(admin.list_accounts(filter.r#match.as_deref())))
+async fn list_accounts(State(admin): Shared, Asked(which): Asked<Which>) -> Answer<AccountList> {
+    Ok(Json(admin.list_accounts(which.r#match.as_deref())))
 }
 
 async fn show_account(State(admin): Shared, Named(id): Named) -> Answer<OneAccount> {

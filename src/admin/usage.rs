@@ -1,6 +1,7 @@
 //! What keys are used for, as the admin interface shows it; and what runs now, which it can close.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::keys::record::KeyRecord;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::usage::count::{Class, Counts};
+use crate::usage::latency::{Latency, Recent};
 use crate::usage::open::{StreamId, StreamView};
 use crate::usage::record::{ClientUse, KeyUsage, LastUse, UpstreamUsage, day_of, hour_of, minute_of};
 use crate::usage::ring::Point;
@@ -112,6 +114,23 @@ pub struct UpstreamTotals {
     pub carriers: BTreeMap<String, u64>,
     /// Requests, and messages within sockets, that keygate refused, by reason.
     pub refusals: BTreeMap<String, u64>,
+    /// How long it took in the last hour, or since the start; null: nobody asked it anything.
+    #[serde(default)]
+    pub latency: Option<LatencyView>,
+}
+
+/// Until the head of a media server's answers; of uploads, with the upload.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LatencyView {
+    /// Answers of the last hour.
+    pub answers: u64,
+    /// Milliseconds within which half of them began, reckoned from ranges.
+    pub p50_ms: f64,
+    /// Milliseconds within which 95 of 100 began; 30,000 stands for whatever is longer.
+    pub p95_ms: f64,
+    /// The same 95 of 100, five minutes by five minutes, oldest first; null: nobody asked it anything.
+    pub p95_ms_by_five_minutes: Vec<Option<f64>>,
 }
 
 /// `{"streams": […]}`.
@@ -178,22 +197,36 @@ impl From<&StreamView> for StreamLine {
     }
 }
 
-impl From<&UpstreamUsage> for UpstreamTotals {
-    fn from(usage: &UpstreamUsage) -> Self {
-        Self { counts: (&usage.counts).into(), carriers: usage.carriers.clone(), refusals: usage.refusals.clone() }
+impl UpstreamTotals {
+    fn new(usage: &UpstreamUsage, recent: Option<&Recent>, now: Timestamp) -> Self {
+        let latency = recent.and_then(|recent| latency_view(recent, now));
+        Self { counts: (&usage.counts).into(), carriers: usage.carriers.clone(), refusals: usage.refusals.clone(), latency }
     }
+}
+
+fn latency_view(recent: &Recent, now: Timestamp) -> Option<LatencyView> {
+    // Tenths are what is worth telling apart of figures that are reckoned from ranges.
+    let millis = |took: Duration| (took.as_secs_f64() * 10_000.0).round() / 10.0;
+    let mut all = Latency::default();
+    recent.until(now).for_each(|part| all.add(&part));
+    Some(LatencyView {
+        answers: all.count(),
+        p50_ms: millis(all.quantile(0.5)?),
+        p95_ms: millis(all.quantile(0.95)?),
+        p95_ms_by_five_minutes: recent.until(now).map(|part| part.quantile(0.95).map(millis)).collect(),
+    })
 }
 
 impl Admin {
     /// Nothing was counted where nothing is.
-    fn counted<T: Default>(&self, ask: impl FnOnce(&Usage) -> Result<T, StoreError>) -> Result<T, AdminError> {
+    pub(super) fn counted<T: Default>(&self, ask: impl FnOnce(&Usage) -> Result<T, StoreError>) -> Result<T, AdminError> {
         Ok(self.usage.as_deref().map(ask).transpose().map_err(RegistryError::Store)?.unwrap_or_default())
     }
 
     /// When each of these was used last. Blocking.
     pub(super) fn last_uses(&self, records: &[KeyRecord]) -> Result<BTreeMap<KeyId, LastUse>, AdminError> {
         /// From here on all are read at once.
-        const FEW: usize = 16;
+        const FEW: usize = 100;
         self.counted(|usage| {
             if records.len() > FEW {
                 return Ok(usage.last_uses()?.into_iter().collect());
@@ -217,9 +250,11 @@ impl Admin {
     /// Sums by upstream. Blocking.
     pub(super) fn totals(&self) -> Result<TotalsView, AdminError> {
         let name = |name: String| if name == NO_UPSTREAM { "-".to_owned() } else { name };
-        let totals = self.counted(Usage::totals)?;
+        let (totals, latencies, now) = (self.counted(Usage::totals)?, self.counted(Usage::latencies)?, self.clock.now());
         let written_at = self.counted(|usage| Ok(usage.written_at()))?.map(iso);
-        Ok(TotalsView { written_at, upstreams: totals.into_iter().map(|(upstream, usage)| (name(upstream), (&usage).into())).collect() })
+        let of = |upstream: &str, usage: &UpstreamUsage| UpstreamTotals::new(usage, latencies.get(upstream), now);
+        let upstreams = totals.into_iter().map(|(upstream, usage)| (name(upstream.clone()), of(&upstream, &usage))).collect();
+        Ok(TotalsView { written_at, upstreams })
     }
 
     /// What runs now. Blocking.

@@ -5,6 +5,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use crate::admin::api::AccountView;
+use crate::clock::Timestamp;
 use crate::page::error::PageError;
 use crate::page::form::Sent;
 use crate::page::layout::{self, Place};
@@ -19,7 +20,7 @@ pub(crate) async fn show(visitor: Visitor) -> Html<String> {
             p.note { "There is no account yet. Add one on the gateway's machine: " code { "keygate accounts add NAME" } }
         } @else {
             table.accounts {
-                thead { tr { @for name in ["Account", "State", "Sessions", "Good until", "Credential", "Actions"] { th scope="col" { (name) } } } }
+                thead { tr { @for name in ["Account", "State", "Sessions", "Last got", "Good until", "Credential", "Actions"] { th scope="col" { (name) } } } }
                 tbody { @for account in &accounts { (line(&visitor, account)) } }
             }
         }
@@ -38,7 +39,25 @@ fn pill(account: &AccountView) -> Markup {
     show::pill(kind, text)
 }
 
+/// How much of a session's life is left, and when the next begins.
+fn life(account: &AccountView, now: Timestamp) -> Markup {
+    let Some(until) = &account.until else {
+        return html! { span.faint { @if account.sessions > 0 { "no end by time" } @else { "–" } } };
+    };
+    let millis = |iso: &str| iso.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+    let of = account.obtained_at.as_deref().and_then(millis).zip(millis(until));
+    let left = of.map(|(from, to)| (to - from, (to - now.as_millis()).clamp(0, to - from))).filter(|(whole, _)| *whole > 0);
+    html! {
+        (show::time(until))
+        @if let Some((whole, left)) = left {
+            progress max=(whole) value=(left) aria-label="what is left of it" {}
+        }
+        @if let Some(at) = &account.renew_at { small { "renewed from " (show::time(at)) " on" } }
+    }
+}
+
 fn line(visitor: &Visitor, account: &AccountView) -> Markup {
+    let now = visitor.desk.now();
     html! {
         tr {
             th scope="row" {
@@ -47,7 +66,8 @@ fn line(visitor: &Visitor, account: &AccountView) -> Markup {
             }
             td { (pill(account)) @if let Some(why) = &account.why { small { (why) } } }
             td { (account.sessions) }
-            td { @match &account.until { Some(until) => (show::time(until)), None => span.faint { "–" } } }
+            td { @match &account.obtained_at { Some(at) => (show::ago(at, now)), None => span.faint { "–" } } }
+            td { (life(account, now)) }
             td { (account.method) }
             td.row {
                 form method="post" action={ "/accounts/" (account.id) "/login" } { (layout::csrf(visitor)) button { "Log in again" } }

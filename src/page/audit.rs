@@ -13,7 +13,7 @@ use crate::page::show;
 use crate::page::visitor::Visitor;
 
 /// Lines of one page.
-const LINES: usize = 40;
+const LINES: usize = 30;
 
 async fn lines(visitor: &Visitor, sort: Sort, before: &str) -> Result<AuditPage, PageError> {
     let query = AuditQuery { before: before.parse().ok(), limit: Some(LINES), sort: Some(sort), ..AuditQuery::default() };

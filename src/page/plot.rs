@@ -71,6 +71,27 @@ pub(super) fn small(hours: &[PointView]) -> Markup {
     }
 }
 
+/// Figures in a line, with gaps where there is none.
+pub(super) fn line(figures: &[Option<f64>], label: &str) -> Markup {
+    let highest = figures.iter().flatten().fold(f64::MIN_POSITIVE, |highest, figure| figure.max(highest));
+    let step = SMALL_WIDTH as f64 / figures.len().max(1) as f64;
+    let mut path = String::new();
+    let mut has_gap = true;
+    for (place, figure) in figures.iter().enumerate() {
+        let Some(figure) = figure else {
+            has_gap = true;
+            continue;
+        };
+        // A figure between two gaps is a dash of its own width.
+        let (x, y) = (place as f64 * step, 1.0 + (SMALL_HEIGHT as f64 - 2.0) * (1.0 - figure / highest));
+        let _ = write!(path, "{}{x:.0} {y:.0}h{step:.0}", if has_gap { 'M' } else { 'L' });
+        has_gap = false;
+    }
+    html! {
+        svg.small.line viewBox={ "0 0 " (SMALL_WIDTH) " " (SMALL_HEIGHT) } role="img" aria-label=(label) { path.g d=(path) {} }
+    }
+}
+
 /// Stacked bars with a legend, and the same as a table. `unit`: `h` or `d`.
 pub(super) fn large(title: &str, points: &[PointView], unit: &str) -> Markup {
     let [good, refused, failed] = points.iter().map(parts).fold([0; 3], |sum, next| [sum[0] + next[0], sum[1] + next[1], sum[2] + next[2]]);
@@ -129,6 +150,13 @@ mod tests {
         assert_eq!(good.as_deref(), Some("M15 100v-100M25 100v-50M35 100v-10"));
         assert_eq!(refused.as_deref(), Some("M25 50v-30"));
         assert_eq!(failed.as_deref(), Some("M25 20v-20"));
+    }
+
+    #[test]
+    fn a_line_has_gaps_where_there_are_no_figures() {
+        let drawn = line(&[Some(10.0), None, Some(5.0), Some(10.0)], "latency").into_string();
+        assert!(drawn.contains("d=\"M0 1h24M48 11h24L72 1h24\"") && drawn.contains("aria-label=\"latency\""), "{drawn}");
+        assert!(line(&[None; 12], "none").into_string().contains("d=\"\""));
     }
 
     #[test]

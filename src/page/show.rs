@@ -36,6 +36,16 @@ pub(super) fn length(seconds: u64) -> String {
     }
 }
 
+/// A short time.
+pub(super) fn millis(millis: f64) -> String {
+    match millis {
+        ..10.0 => format!("{millis:.1} ms"),
+        10.0..1000.0 => format!("{millis:.0} ms"),
+        30_000.0.. => "more than 30 s".to_owned(),
+        _ => format!("{:.1} s", millis / 1000.0),
+    }
+}
+
 /// So many bytes.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -102,6 +112,13 @@ mod tests {
         }
         for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(number(count), text);
+        }
+    }
+
+    #[test]
+    fn short_times_have_as_many_digits_as_they_are_worth() {
+        for (given, text) in [(0.4, "0.4 ms"), (12.3, "12 ms"), (999.0, "999 ms"), (1500.0, "1.5 s"), (30_000.0, "more than 30 s")] {
+            assert_eq!(millis(given), text);
         }
     }
 

@@ -5,11 +5,11 @@ use maud::{Markup, html};
 
 use crate::admin::api::{StatusView, UpstreamView};
 use crate::admin::certificates::{CertificateView, TlsView};
-use crate::admin::usage::TotalsView;
+use crate::admin::usage::{LatencyView, TotalsView};
 use crate::page::error::PageError;
 use crate::page::layout::{self, Place};
-use crate::page::show;
 use crate::page::visitor::Visitor;
+use crate::page::{plot, show};
 
 /// Days below which a certificate's end is worth a warning, and a louder one.
 const SOON: u64 = 21;
@@ -46,6 +46,11 @@ fn facts(status: &StatusView) -> Markup {
             div { dt { "Accounts" } dd {
                 (status.accounts) " " @if status.broken_accounts > 0 { (show::pill("bad", &format!("{} broken", status.broken_accounts))) }
             } }
+            @if let Some(open) = &status.open {
+                div { dt { "Open now" } dd {
+                    (counted(open.connections, "connection")) small { (counted(open.streams, "stream")) ", " (counted(open.sockets, "socket")) }
+                } }
+            }
             div { dt { "Configuration" } dd { (status.config.as_deref().unwrap_or("none: by arguments")) } }
             div { dt { "Last reload" } dd {
                 @match &status.last_reload {
@@ -70,6 +75,10 @@ fn facts(status: &StatusView) -> Markup {
     }
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{} {what}{}", show::number(count as u64), if count == 1 { "" } else { "s" })
+}
+
 fn health(upstream: &UpstreamView) -> Markup {
     match upstream.reachable {
         Some(true) => show::pill("good", "reachable"),
@@ -81,10 +90,11 @@ fn health(upstream: &UpstreamView) -> Markup {
 fn upstreams(status: &StatusView, totals: &TotalsView) -> Markup {
     html! {
         table.upstreams {
-            thead { tr { @for name in ["Name", "State", "Version", "Requests", "To clients"] { th scope="col" { (name) } } } }
+            thead { tr { @for name in ["Name", "State", "Version", "Answers in, last hour", "Requests", "To clients"] { th scope="col" { (name) } } } }
             tbody {
                 @for one in &status.upstreams {
-                    @let counts = totals.upstreams.get(&one.name).map(|of| &of.counts);
+                    @let of = totals.upstreams.get(&one.name);
+                    @let counts = of.map(|of| &of.counts);
                     tr {
                         th scope="row" { (one.name) small { (one.kind) " at " (one.url) } }
                         td {
@@ -93,12 +103,24 @@ fn upstreams(status: &StatusView, totals: &TotalsView) -> Markup {
                             @if let Some(problem) = &one.problem { small { (problem) } }
                         }
                         td { (one.version.as_deref().unwrap_or("–")) }
+                        td { (latency(of.and_then(|of| of.latency.as_ref()))) }
                         td { (show::number(counts.map_or(0, |counts| counts.requests))) }
                         td { (show::bytes(counts.map_or(0, |counts| counts.bytes_out))) }
                     }
                 }
             }
         }
+    }
+}
+
+fn latency(latency: Option<&LatencyView>) -> Markup {
+    let Some(latency) = latency else { return html! { span.faint { "nobody asked" } } };
+    let (half, most) = (show::millis(latency.p50_ms), show::millis(latency.p95_ms));
+    let highest = latency.p95_ms_by_five_minutes.iter().flatten().copied().fold(0.0, f64::max);
+    let label = format!("95 of 100 answers, by five minutes of the last hour: at most within {}", show::millis(highest));
+    html! {
+        (half) " " (plot::line(&latency.p95_ms_by_five_minutes, &label))
+        small { "95 % within " (most) " (" (counted(usize::try_from(latency.answers).unwrap_or(usize::MAX), "answer")) ")" }
     }
 }
 
@@ -121,7 +143,11 @@ fn certificates(tls: &TlsView) -> Markup {
                     @for one in &tls.certificates {
                         tr {
                             th scope="row" { (one.names.join(", ")) @if let Some(file) = &one.file { small { (file) } } }
-                            td { (days(one)) @if let Some(problem) = &one.problem { small { (problem) } } }
+                            td {
+                                (days(one))
+                                @if let Some(problem) = &one.problem { small { (problem) } }
+                                @if let Some(standing) = &one.standing { small { (standing) } }
+                            }
                             td { (show::time(&one.not_after)) }
                         }
                     }

@@ -58,6 +58,11 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
+    /// From when on it is to be renewed: after four fifths of its life; [`Timestamp::NEVER`] where it does not die by time.
+    pub fn renew_at(&self) -> Timestamp {
+        self.expires_at.map_or(Timestamp::NEVER, |expires_at| self.obtained_at.plus(expires_at.since(self.obtained_at) / 5 * 4))
+    }
+
     /// All credentials in it.
     pub fn credentials(&self) -> impl Iterator<Item = &Secret<String>> {
         std::iter::once(&self.token).chain(&self.refresh_token).chain(&self.other_secrets)

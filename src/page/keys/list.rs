@@ -1,11 +1,10 @@
 //! All keys: searched, filtered, sorted, in pages.
 
-use std::cmp::Reverse;
-
 use axum::response::{Html, Redirect};
 use maud::{Markup, html};
 
 use crate::admin::api::KeyView;
+use crate::admin::key_list::{KeyFilter, Order, Standing};
 use crate::admin::usage::KeyUsageView;
 use crate::page::error::PageError;
 use crate::page::form::{Fields, Query};
@@ -15,6 +14,9 @@ use crate::page::{plot, show};
 
 /// Keys of one page: with all their figures it stays well below 40 kB.
 const ON_A_PAGE: usize = 20;
+
+/// Seconds within which an expiry is soon.
+const SOON: u64 = 30 * 86_400;
 
 /// The states to choose from, with their names.
 const STATES: [(&str, &str); 7] = [
@@ -44,32 +46,37 @@ impl Wanted {
         Self { text: fields.text("q").to_owned(), state: fields.text("state").to_owned(), order: fields.text("sort").to_owned(), page }
     }
 
-    /// Small and capital letters are the same; the end of an id is enough.
-    fn fits(&self, key: &KeyView, text: &str) -> bool {
-        let is_found = text.is_empty()
-            || key.name.to_lowercase().contains(text)
-            || key.account.to_lowercase().contains(text)
-            || key.id.to_lowercase().contains(text.strip_prefix("kg_").unwrap_or(text));
-        is_found
-            && match self.state.as_str() {
-                "" => key.status != "revoked",
-                "expiring" => key.expires_in_days.is_some(),
-                "unused" => key.last_used_at.is_none() && key.status == "active",
-                state => key.status == state,
-            }
+    /// The keys of a page, from 1 on.
+    fn filter(&self, page: usize) -> KeyFilter {
+        let status = match self.state.as_str() {
+            "active" | "unused" => Some(Standing::Active),
+            "disabled" => Some(Standing::Disabled),
+            "expired" => Some(Standing::Expired),
+            "revoked" => Some(Standing::Revoked),
+            _ => None,
+        };
+        let sort = match self.order.as_str() {
+            "used" => Some(Order::LastUsed),
+            "name" => Some(Order::Name),
+            "requests" => Some(Order::Requests),
+            _ => None,
+        };
+        KeyFilter {
+            search: Some(self.text.clone()).filter(|text| !text.is_empty()),
+            revoked: self.state == "revoked",
+            status,
+            expiring: (self.state == "expiring").then_some(SOON),
+            unused: self.state == "unused",
+            sort,
+            limit: Some(ON_A_PAGE),
+            page: page - 1,
+            ..KeyFilter::default()
+        }
     }
 
-    fn choose(&self, mut keys: Vec<KeyView>) -> Vec<KeyView> {
-        let text = self.text.to_lowercase();
-        keys.retain(|key| self.fits(key, &text));
-        // Times of one form are in the order of their texts.
-        match self.order.as_str() {
-            "used" => keys.sort_by(|one, other| other.last_used_at.cmp(&one.last_used_at)),
-            "name" => keys.sort_by_cached_key(|key| key.name.to_lowercase()),
-            "requests" => keys.sort_by_key(|key| Reverse(key.requests)),
-            _ => {}
-        }
-        keys
+    /// Whether every living key is wanted.
+    fn is_all(&self) -> bool {
+        self.text.is_empty() && self.state.is_empty()
     }
 
     /// The same question for another page.
@@ -91,22 +98,22 @@ pub(crate) async fn start() -> Redirect {
 
 pub(crate) async fn show(visitor: Visitor, Query(fields): Query) -> Result<Html<String>, PageError> {
     let wanted = Wanted::of(&fields);
-    let all = visitor.desk.keys(wanted.state == "revoked").await?;
-    let has_any = !all.is_empty();
-    let mut found = wanted.choose(all);
-    let count = found.len();
-    let last_page = count.div_ceil(ON_A_PAGE).max(1);
-    let first = (wanted.page.min(last_page) - 1) * ON_A_PAGE;
-    let shown: Vec<KeyView> = found.drain(first..(first + ON_A_PAGE).min(count)).collect();
-    let usages = visitor.desk.usages(shown.iter().map(|key| key.id.clone()).collect()).await?;
+    let mut page = wanted.page;
+    let mut found = visitor.desk.keys(wanted.filter(page)).await?;
+    let last_page = found.total.div_ceil(ON_A_PAGE).max(1);
+    if page > last_page {
+        page = last_page;
+        found = visitor.desk.keys(wanted.filter(page)).await?;
+    }
+    let usages = visitor.desk.usages(found.api_keys.iter().map(|key| key.id.clone()).collect()).await?;
     let body = html! {
         div.title { h1 { "Keys" } a.button.main href="/keys/new" { "New key" } }
-        @if has_any || !wanted.state.is_empty() {
+        @if found.total == 0 && wanted.is_all() { (empty()) } @else {
             (filter(&wanted))
-            p.faint role="status" { (show::number(count as u64)) @if count == 1 { " key" } @else { " keys" } }
-            @if count > 0 { (table(&visitor, &shown, &usages)) }
-            (pages(&wanted, wanted.page.min(last_page), last_page))
-        } @else { (empty()) }
+            p.faint role="status" { (show::number(found.total as u64)) @if found.total == 1 { " key" } @else { " keys" } }
+            @if found.total > 0 { (table(&visitor, &found.api_keys, &usages)) }
+            (pages(&wanted, page, last_page))
+        }
     };
     Ok(layout::page(&visitor, Place::Keys, "Keys", &body))
 }
@@ -134,7 +141,7 @@ fn table(visitor: &Visitor, keys: &[KeyView], usages: &[KeyUsageView]) -> Markup
     html! {
         table.keys {
             thead {
-                tr { @for name in ["Name", "State", "Account", "May", "Last used", "24 h", "Expires"] { th scope="col" { (name) } } }
+                tr { @for name in ["Name", "State", "Account", "May", "Last used", "24 h", "Expires", "Actions"] { th scope="col" { (name) } } }
             }
             tbody { @for (key, usage) in keys.iter().zip(usages) { (line(visitor, key, usage)) } }
         }
@@ -160,6 +167,25 @@ fn line(visitor: &Visitor, key: &KeyView, usage: &KeyUsageView) -> Markup {
             }
             td { (plot::small(&usage.hours)) }
             td { @match &key.expires_at { Some(at) => (show::time(at)), None => span.faint { "never" } } }
+            td { (menu(key)) }
+        }
+    }
+}
+
+/// What can be done to a key. Each of it asks first, on a page of its own.
+fn menu(key: &KeyView) -> Markup {
+    let to = |what: &str| format!("/keys/{}/{what}", key.id);
+    html! {
+        @if key.status != "revoked" {
+            details.menu {
+                summary aria-label={ "Actions for " (key.name) } { "⋯" }
+                div {
+                    a href=(to("edit")) { "Edit" }
+                    a href=(to("rotate")) { "Rotate" }
+                    @if key.is_active { a href=(to("disable")) { "Disable" } }
+                    a href=(to("revoke")) { "Revoke" }
+                }
+            }
         }
     }
 }

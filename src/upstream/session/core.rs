@@ -280,20 +280,35 @@ impl Core {
             Err(error) => return AccountState::Waiting { until: now.plus(left), why: error.to_string() },
             Ok(()) => {}
         }
-        let expiries: Vec<_> = account.slots.load().values().filter_map(|slot| expiry(slot, now)).collect();
-        match expiries.iter().min() {
+        let lives: Vec<_> = account.slots.load().values().filter_map(|slot| life(slot, now)).collect();
+        let by_time = |at: &Timestamp| *at != Timestamp::NEVER;
+        match lives.iter().map(|life| (life.expires_at, life.renew_at)).min() {
             None => AccountState::Idle,
-            Some(first) => AccountState::Live { sessions: expiries.len(), expires_at: Some(*first).filter(|at| *at != Timestamp::NEVER) },
+            Some((expires_at, renew_at)) => AccountState::Live {
+                sessions: lives.len(),
+                expires_at: Some(expires_at).filter(by_time),
+                renew_at: Some(renew_at).filter(by_time),
+                obtained_at: lives.iter().filter_map(|life| life.obtained_at).max(),
+            },
         }
     }
 }
 
-/// When a slot's session dies, if it has one that lives: one in use, or one of an earlier run that waits for its first use.
-fn expiry(slot: &Slot, now: Timestamp) -> Option<Timestamp> {
-    let live = slot.live.load().as_ref().map(|session| session.expires_at);
+/// The times of a session.
+struct Life {
+    expires_at: Timestamp,
+    renew_at: Timestamp,
+    obtained_at: Option<Timestamp>,
+}
+
+/// Those of a slot's session, if it has one that lives: one in use, or one of an earlier run that waits for its first use.
+fn life(slot: &Slot, now: Timestamp) -> Option<Life> {
+    let live = slot.live.load().as_ref().map(|session| (session.expires_at, session.renew_at));
     let state = slot.state();
-    let stored = state.record.as_ref().filter(|_| !state.is_dead).map(|record| record.expires_at.unwrap_or(Timestamp::NEVER));
-    live.or(stored).filter(|at| *at > now)
+    let stored = state.record.as_ref().filter(|_| !state.is_dead);
+    let (expires_at, renew_at) =
+        live.or_else(|| stored.map(|record| (record.expires_at.unwrap_or(Timestamp::NEVER), record.renew_at())))?;
+    (expires_at > now).then(|| Life { expires_at, renew_at, obtained_at: stored.map(|record| record.obtained_at) })
 }
 
 /// Whether a probe still runs or its answer is fresh.

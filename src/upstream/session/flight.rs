@@ -349,7 +349,6 @@ impl Flight {
     fn session(&self, record: &SessionRecord) -> Session {
         let dialect = self.upstream.dialect();
         let expires_at = record.expires_at.unwrap_or(Timestamp::NEVER);
-        let life = expires_at.since(record.obtained_at);
         Session {
             id: record.id,
             generation: record.generation,
@@ -363,7 +362,7 @@ impl Flight {
             socket_query: dialect.socket_query(&record.token, &self.device),
             own: record.credentials().cloned().collect(),
             token: record.token.clone(),
-            renew_at: record.expires_at.map_or(Timestamp::NEVER, |_| record.obtained_at.plus(life / 5 * 4)),
+            renew_at: record.renew_at(),
             expires_at,
         }
     }

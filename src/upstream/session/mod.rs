@@ -413,8 +413,12 @@ pub enum AccountState {
     Live {
         /// How many sessions (one, or one per key in use).
         sessions: usize,
-        /// When the first of them dies.
+        /// When the first of them dies; `None`: not by time.
         expires_at: Option<Timestamp>,
+        /// From when on the next request renews it; `None`: it is not renewed by time.
+        renew_at: Option<Timestamp>,
+        /// When the newest of them was got, by a login or a renewal; `None`: they are tokens that were given.
+        obtained_at: Option<Timestamp>,
     },
     /// Holding back until then.
     Waiting {

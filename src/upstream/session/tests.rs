@@ -30,7 +30,7 @@ fn the_first_need_logs_in_and_later_ones_do_not() {
         assert_eq!(fixture.upstream.last_header("x-forwarded-for").as_deref(), Some("203.0.113.9"));
         assert_eq!(fixture.store.account().user_id.as_deref(), Some("user-1"));
         assert_eq!(fixture.store.session().unwrap().token.expose(), session.token.expose());
-        assert!(matches!(fixture.sessions.state(ACCOUNT), AccountState::Live { sessions: 1, expires_at: Some(_) }));
+        assert!(matches!(fixture.sessions.state(ACCOUNT), AccountState::Live { sessions: 1, expires_at: Some(_), .. }));
     });
 }
 

@@ -1,0 +1,94 @@
+//! What the page shows of media servers and accounts: how quick the ones are, how long the sessions of the others last.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+
+use super::{Page, between};
+
+#[tokio::test]
+async fn how_quick_a_media_server_is_and_what_is_open_is_shown_and_told_to_programs() {
+    let page = Page::open().await;
+    let quiet = page.get("/status").await.text();
+    assert!(quiet.contains("nobody asked") && quiet.contains("0 streams, 0 sockets"), "{quiet}");
+    for _ in 0..3 {
+        assert_eq!(page.status(page.site.rig.secret()).await, 200);
+    }
+    let usage = &page.site.rig.keep().usage;
+    let name = page.site.rig.config.upstreams[0].name.to_string();
+    let answers = || {
+        let now = keygate::clock::Clock::now(&*page.site.clock);
+        usage.latencies().expect("read").get(&name).map_or(0, |recent| recent.until(now).map(|part| part.count()).sum())
+    };
+    crate::support::until("they are counted", || answers() >= 3).await;
+    let told = page.site.get("/api/usage", &page.site.all).await.json()["upstreams"][name.as_str()]["latency"].clone();
+    assert_eq!((told["answers"].as_u64(), told["p95MsByFiveMinutes"].as_array().map(Vec::len)), (Some(answers()), Some(12)));
+    assert!(told["p50Ms"].as_f64() <= told["p95Ms"].as_f64() && told["p95Ms"].as_f64() > Some(0.0), "{told}");
+    let shown = page.get("/status").await.text();
+    assert!(shown.contains(&format!("({} answers)", answers())) && shown.contains("<svg class=\"small line\""), "{shown}");
+    page.site.clock.advance(Duration::from_secs(3000));
+    assert_eq!(page.get("/login").await.status, 303, "a login that is in use");
+    page.site.clock.advance(Duration::from_secs(3000));
+    assert!(page.get("/status").await.text().contains("nobody asked"), "it is more than an hour ago");
+}
+
+#[tokio::test]
+async fn an_account_is_shown_with_its_last_login_how_long_it_lasts_and_when_it_is_renewed() {
+    let page = Page::open().await;
+    let idle = page.get("/accounts").await.text();
+    assert!(idle.contains("not logged in yet") && !idle.contains("<progress"), "{idle}");
+    assert_eq!(page.status(page.site.rig.secret()).await, 200);
+    page.site.clock.advance(Duration::from_secs(600));
+    let account = page.site.get("/api/accounts", &page.site.all).await.json()["accounts"][0].clone();
+    let time = |name: &str| account[name].as_str().expect(name).parse::<jiff::Timestamp>().expect("a time").as_second();
+    let (got, renewed, until) = (time("obtainedAt"), time("renewAt"), time("until"));
+    assert_eq!((renewed - got) * 5, (until - got) * 4, "after four fifths of its life: {account}");
+    let shown = page.get("/accounts").await.text();
+    let bar = between(&shown, "<progress", ">").to_owned();
+    let figure = |name: &str| between(&bar, &format!("{name}=\""), "\"").parse::<i64>().expect("milliseconds") / 1000;
+    assert_eq!(figure("max"), until - got, "{bar}");
+    assert!(figure("value") <= until - got - 600 && figure("value") > until - got - 660, "ten minutes of it are over: {bar}");
+    assert!(shown.contains("10 min ago") && shown.contains("renewed from "), "{shown}");
+}
+
+#[tokio::test]
+async fn keys_are_listed_in_parts_searched_sorted_and_chosen_by_how_they_stand() {
+    let page = Page::open().await;
+    page.with_past();
+    let ask = async |query: &str| page.site.get(&format!("/api/api-keys?{query}"), &page.site.all).await;
+    let names = async |query: &str| {
+        let list = ask(query).await.json();
+        let names = list["apiKeys"].as_array().expect("keys").iter().map(|key| key["name"].as_str().expect("a name").to_owned());
+        (list["total"].as_u64().expect("a number"), names.collect::<Vec<_>>())
+    };
+    let (total, all) = names("").await;
+    assert_eq!((total, all.len()), (7, 7));
+    let (total, first) = names("limit=3").await;
+    let (_, second) = names("limit=3&page=1").await;
+    let (_, third) = names("limit=3&page=2").await;
+    assert_eq!((total, [first, second, third].concat()), (7, all));
+    assert_eq!(names("limit=3&page=9").await, (7, Vec::new()));
+    let (_, sorted) = names("sort=name&limit=2").await;
+    assert_eq!(sorted, ["backup script", "Dad’s phone"]);
+    let (_, busiest) = names("sort=requests&limit=1").await;
+    assert_eq!(busiest, ["Home Assistant"]);
+    assert_eq!(names("search=HOME").await.0, 2, "Home Assistant and Homepage");
+    assert_eq!(names("unused=true&search=music").await.1, ["Music Assistant"]);
+    let id = ask("search=kodi").await.json()["apiKeys"][0]["id"].as_str().expect("an id").to_owned();
+    let off = page.site.ask(Method::PATCH, &format!("/api/api-keys/{id}"), &page.site.all, &json!({ "isActive": false })).await;
+    assert_eq!(off.status, 200);
+    assert_eq!(names("status=disabled").await.1, ["Living room Kodi"]);
+    assert_eq!(names(&format!("search={}", id.to_lowercase())).await.1, ["Living room Kodi"]);
+    assert_eq!(names("status=active").await.0, 6);
+    assert_eq!(page.site.ask(Method::DELETE, &format!("/api/api-keys/{id}"), &page.site.all, &json!(null)).await.status, 200);
+    assert_eq!((names("status=revoked").await.0, names("status=revoked&revoked=true").await.0), (0, 1));
+    for wrong in ["limit=0", "limit=1001", "page=-1", "sort=size", "status=good"] {
+        assert_eq!(ask(wrong).await.status, 400, "{wrong}");
+    }
+    let list = page.get("/keys?q=phone").await.text();
+    let menu = between(&list, "<details class=\"menu\">", "</details>").to_owned();
+    for what in ["edit", "rotate", "disable", "revoke"] {
+        assert!(menu.contains(&format!("/{what}\"")), "{menu}");
+    }
+}
