@@ -1,10 +1,11 @@
 //! Why the admin socket refuses, as a status, a word and a sentence.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::admin::api::ErrorBody;
+use crate::admin::navigation::Said;
 use crate::certificates::acme::RenewError;
 use crate::registry::RegistryError;
 use crate::upstream::session::SessionError;
@@ -146,7 +147,8 @@ impl IntoResponse for AdminError {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = %self, "the admin socket could not do what was asked: {self}");
         }
-        let mut response = (status, Json(ErrorBody { error: self.word().to_owned(), message: self.to_string() })).into_response();
+        let body = ErrorBody { error: self.word().to_owned(), message: self.to_string() };
+        let mut response = (status, Extension(Said(body.message.clone())), Json(body)).into_response();
         match self {
             Self::Unauthorised(_) => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keygate admin\""));

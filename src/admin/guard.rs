@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::admin::door::{Rights, Visit, cookie_name};
 use crate::admin::error::AdminError;
+use crate::admin::navigation::{Refusals, dressed, is_navigation};
 use crate::admin::page_sessions::Session;
 use crate::admin::{Actor, Admin, metrics};
 
@@ -54,15 +55,21 @@ pub(super) struct Guard {
     pub(super) admin: Arc<Admin>,
     /// Host names beside the address itself and `localhost`, lower case.
     pub(super) hosts: Arc<[String]>,
+    /// How people are told of refusals.
+    pub(super) refusals: Refusals,
 }
 
 /// The middleware around everything that the listener has. Needs a [`Visit`] among the request's extensions.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let is_asset = request.uri().path().starts_with("/assets/");
+    let is_navigation = is_navigation(&request);
     let mut response = match guard.let_in(request).await {
         Ok(request) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    if is_navigation {
+        response = dressed(response, guard.refusals);
+    }
     for (name, value) in SECURITY_HEADERS {
         // What the page is made of says for itself that it may be kept: its name changes with it.
         if is_asset && name == header::CACHE_CONTROL && response.headers().contains_key(&name) {
@@ -183,8 +190,8 @@ fn is_change(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn is_interface(parts: &Parts) -> bool {
-    let path = parts.uri.path();
+/// Whether a path is one of the interface for programs.
+pub(super) fn is_interface(path: &str) -> bool {
     path.starts_with("/api/") || path.to_ascii_lowercase().contains("/auth/keys")
 }
 
@@ -198,7 +205,7 @@ fn check_origin(parts: &Parts, host: &str, visit: Visit) -> Result<(), AdminErro
         // A link to the page that somebody follows: without the cookie, since that is SameSite=Strict.
         Some("cross-site" | "same-site")
             if !is_change(&parts.method)
-                && !is_interface(parts)
+                && !is_interface(parts.uri.path())
                 && text("sec-fetch-mode") == Some("navigate")
                 && text("sec-fetch-dest") == Some("document") => {}
         Some(_) => return Err(foreign()),
@@ -256,7 +263,7 @@ fn check_type(parts: &Parts, body: &Bytes) -> Result<(), AdminError> {
     if !is_change(&parts.method) || (body.is_empty() && given.is_none()) {
         return Ok(());
     }
-    let wanted = if is_interface(parts) { "application/json" } else { "application/x-www-form-urlencoded" };
+    let wanted = if is_interface(parts.uri.path()) { "application/json" } else { "application/x-www-form-urlencoded" };
     let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case(wanted) { Ok(()) } else { Err(AdminError::WrongType(format!("the body must be {wanted}"))) }
 }
@@ -269,7 +276,7 @@ fn check_csrf(parts: &Parts, body: &Bytes, session: &Session) -> Result<(), Admi
     let says_where_from = parts.headers.contains_key(header::ORIGIN) || parts.headers.contains_key("sec-fetch-site");
     let in_header = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
     let in_form = || -> Option<&str> {
-        let form = if is_interface(parts) { "" } else { std::str::from_utf8(body).ok()? };
+        let form = if is_interface(parts.uri.path()) { "" } else { std::str::from_utf8(body).ok()? };
         // It is letters and digits: nothing in it is ever percent-encoded.
         form.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == CSRF_FIELD).map(|(_, value)| value)
     };

@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use crate::admin::Admin;
 use crate::admin::door::Visit;
 use crate::admin::guard::{Guard, guard};
+use crate::admin::navigation::Refusals;
 use crate::server::accept::{Connections, Limits, Slot};
 use crate::server::handshake;
 use crate::server::tls::Acceptor;
@@ -84,19 +85,28 @@ impl std::fmt::Debug for AdminListener {
     }
 }
 
-/// All that the listener answers: the interface, and whatever `page` adds, behind the guard.
-fn router(admin: Arc<Admin>, page: axum::Router, hosts: Arc<[String]>) -> axum::Router {
-    let state = Guard { admin: Arc::clone(&admin), hosts };
-    let inside = super::router::for_listener(admin).merge(page);
+/// What the listener has for people beside the interface.
+#[derive(Debug)]
+pub struct Pages {
+    /// Further routes.
+    pub routes: axum::Router,
+    /// How refusals are told to browsers.
+    pub refusals: Refusals,
+}
+
+/// All that the listener answers: the interface and the pages, behind the guard.
+fn router(admin: Arc<Admin>, pages: Pages, hosts: Arc<[String]>) -> axum::Router {
+    let state = Guard { admin: Arc::clone(&admin), hosts, refusals: pages.refusals };
+    let inside = super::router::for_listener(admin).merge(pages.routes.method_not_allowed_fallback(super::router::no_method));
     // As a fallback, since routes of their own would tell strangers which methods they have.
     axum::Router::new().fallback_service(inside).layer(axum::middleware::from_fn_with_state(state, guard))
 }
 
-/// Serves until `stop`; what was being answered goes on in `tasks`. `page`: further routes, for people.
-pub async fn serve(listener: AdminListener, admin: Arc<Admin>, page: axum::Router, tasks: TaskTracker, stop: CancellationToken) {
+/// Serves until `stop`; what was being answered goes on in `tasks`.
+pub async fn serve(listener: AdminListener, admin: Arc<Admin>, pages: Pages, tasks: TaskTracker, stop: CancellationToken) {
     let AdminListener { socket, acceptor, hosts, .. } = listener;
     let acceptor = acceptor.map(Arc::new);
-    let router = router(admin, page, hosts);
+    let router = router(admin, pages, hosts);
     let connections = Arc::new(Connections::default());
     loop {
         let accepted = tokio::select! {

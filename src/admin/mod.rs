@@ -30,6 +30,7 @@ mod lines;
 pub mod listener;
 pub mod metrics;
 mod names;
+pub mod navigation;
 pub mod open;
 pub mod openapi;
 pub mod outstanding;

@@ -24,6 +24,7 @@ use crate::admin::extract::{Asked, Given, Named};
 use crate::admin::guard::MAX_BODY_BYTES;
 use crate::admin::key_list::KeyFilter;
 use crate::admin::lines::Lines;
+use crate::admin::navigation::Said;
 use crate::admin::outstanding::{SessionList, SessionsDropped, TicketList, TicketsTakenBack};
 use crate::admin::table::{For, Stream, Table};
 use crate::admin::usage::{KeyUsageView, StreamLine, StreamList, TotalsView};
@@ -346,12 +347,13 @@ async fn no_route() -> Response {
     refused(StatusCode::NOT_FOUND, "no_such_route", "there is no such route here")
 }
 
-async fn no_method() -> Response {
+pub(super) async fn no_method() -> Response {
     refused(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", "this route has no such method")
 }
 
 fn refused(status: StatusCode, word: &str, message: &str) -> Response {
-    (status, Json(ErrorBody { error: word.to_owned(), message: message.to_owned() })).into_response()
+    let said = Said(message.to_owned());
+    (status, Extension(said), Json(ErrorBody { error: word.to_owned(), message: message.to_owned() })).into_response()
 }
 
 /// Keys are shown in answers: nothing may keep them.

@@ -189,7 +189,7 @@ impl Daemon {
         tasks.spawn(socket::serve(socket, Arc::clone(&admin), tasks.clone(), stop.clone()));
         if let Some(listener) = listener {
             tracing::info!(url = %listener.url(), "admin listener");
-            let page = page::router(Arc::clone(&admin));
+            let page = page::pages(Arc::clone(&admin));
             tasks.spawn(listener::serve(listener, Arc::clone(&admin), page, tasks.clone(), stop.clone()));
         }
         tasks.spawn(settle(Arc::clone(&app.keep.registry), stop.clone()));

@@ -71,16 +71,33 @@ pub(super) fn bare(title: &str, body: &Markup) -> Markup {
     document(title, &bar, body)
 }
 
+/// A page that loads nothing.
+pub(super) fn plain(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { (about(title)) }
+            body { main { (body) } }
+        }
+    }
+}
+
+fn about(title: &str) -> Markup {
+    html! {
+        meta charset="utf-8";
+        title { (title) " · keygate" }
+        meta name="viewport" content="width=device-width,initial-scale=1";
+        meta name="color-scheme" content="light dark";
+        meta name="robots" content="noindex";
+    }
+}
+
 fn document(title: &str, bar: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                title { (title) " · keygate" }
-                meta name="viewport" content="width=device-width,initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="robots" content="noindex";
+                (about(title))
                 link rel="icon" href=(PATHS.icon);
                 link rel="stylesheet" href=(PATHS.style);
                 script src=(PATHS.script) defer {}

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::admin::listener::Pages;
 use crate::admin::{Admin, Desk};
 use crate::page::once::Once;
 
@@ -35,8 +36,12 @@ struct House {
     once: Arc<Once>,
 }
 
-/// The page's routes, to be put behind the admin listener's guard, and nowhere else.
-pub fn router(admin: Arc<Admin>) -> Router {
+/// All that the admin listener has for people, to be put behind its guard, and nowhere else.
+pub fn pages(admin: Arc<Admin>) -> Pages {
+    Pages { routes: routes(admin), refusals: error::refusal }
+}
+
+fn routes(admin: Arc<Admin>) -> Router {
     let house = House { admin, once: Arc::default() };
     assets::router()
         .route("/", get(keys::list::start))

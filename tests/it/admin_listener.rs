@@ -74,7 +74,7 @@ impl Site {
         let listener = AdminListener::bind("127.0.0.1:0".parse().unwrap(), acceptor, &["Keys.Home.Arpa".to_owned()]).unwrap();
         let address = listener.address();
         rig.sweep.cover(&[address]);
-        let page = keygate::page::router(Arc::clone(&admin));
+        let page = keygate::page::pages(Arc::clone(&admin));
         tasks.spawn(serve(listener, Arc::clone(&admin), page, tasks.clone(), stop.clone()));
         let all = make_token(&rig, "all", AdminScope::All, None);
         Self { rig, admin, address, clock, all, stop }

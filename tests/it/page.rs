@@ -4,6 +4,7 @@ mod browser;
 mod forms;
 mod past;
 mod plain;
+mod refusals;
 mod shown;
 
 use http::Method;
