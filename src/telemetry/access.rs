@@ -1,7 +1,10 @@
 //! The access line: one event per request, when its last byte went. No secret has a way into it: a path without its query, ids,
 //! names, numbers.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use http::Method;
 
 use crate::gateway::trail::Trail;
 use crate::lifeline::Cause;
@@ -19,7 +22,9 @@ pub fn write(trail: &Trail, duration: Duration) {
     let path = LoggedPath(path);
     let Trail { carrier, bytes_in, bytes_out, complete, .. } = *trail;
     let ended = trail.ended.map(Cause::as_str);
-    let (client, method, protocol) = (trail.client, trail.method.as_str(), tracing::field::debug(trail.version));
+    let (client, protocol) = (trail.client, tracing::field::debug(trail.version));
+    let method = shown(&trail.method);
+    let method = &*method;
     match &trail.refusal {
         None => tracing::info!(
             target: "keygate::access",
@@ -32,4 +37,25 @@ pub fn write(trail: &Trail, duration: Duration) {
             bytes_in, bytes_out, duration_ms, complete, refusal = kind, reason = Redacted(reason).to_string(), "refused"
         ),
     }
+}
+
+/// Whether a method is one that HTTP knows (RFC 9110, section 9, and RFC 5789): of others any text may be one.
+pub(super) fn is_known(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::OPTIONS
+            | Method::CONNECT
+            | Method::TRACE
+    )
+}
+
+/// A method as it may be written.
+fn shown(method: &Method) -> Cow<'_, str> {
+    if is_known(method) { Cow::Borrowed(method.as_str()) } else { Cow::Owned(Redacted(method.as_str()).to_string()) }
 }

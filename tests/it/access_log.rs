@@ -6,6 +6,7 @@ use keygate::demo::{Options, StandIn};
 use keygate::upstream::Kind;
 use serde_json::Value;
 
+use crate::support::Rig;
 use crate::support::daemon::Home;
 use crate::support::http as client;
 use crate::support::net::blocking::TcpStream;
@@ -247,4 +248,13 @@ async fn without_access_lines_only_what_operators_need_is_logged() {
     client::get(home.address, "/System/Info", &[("x-emby-token", &key)]).await;
     client::get(home.address, "/a", &[]).await;
     assert!(!home.log().contains("\"method\":\"GET\""), "{}", home.log());
+}
+
+/// A key in the place of the method came into the log as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_the_place_of_a_method_does_not_come_into_the_log() {
+    let rig = Rig::new(Kind::Emby).await;
+    let head = format!("{} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", rig.secret());
+    assert_eq!(client::status_of(&client::raw(rig.address, head.as_bytes()).await), 501);
+    assert_eq!(rig.sweep.take_findings(), Vec::<String>::new());
 }
