@@ -2,14 +2,13 @@
 //! document tells of, and never a failure of the gateway.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Site, bearer};
+use crate::support::python;
 
 /// Whole lines that pip understands.
 const REQUIREMENT: &str = "schemathesis==4.32.5";
@@ -19,44 +18,9 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 /// Operations that wait for other machines, or end the run's own credential.
 const LEFT_OUT: &str = "^(post_doctor|post_accounts|post_accounts_id_login|put_accounts_id_credential|delete_admin_tokens_id|delete_accounts_id|patch_accounts_id)$";
 
-fn folder() -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_keygate")).ancestors().nth(2).unwrap();
-    target.join("schemathesis")
-}
-
-/// The interpreter of an installation, made where there is none.
-fn install() -> Result<PathBuf, String> {
-    let (folder, python) = (folder(), folder().join("bin/python"));
-    let run = |command: &mut Command| match command.stdin(Stdio::null()).output() {
-        Err(error) => Err(format!("{} cannot be started ({error})", command.get_program().to_string_lossy())),
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()),
-    };
-    let stamp = folder.join("installed.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == REQUIREMENT) {
-        return Ok(python);
-    }
-    // Whatever an interrupted run left is not to be trusted.
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
-    }
-    run(Command::new("python3").arg("-m").arg("venv").arg(&folder))?;
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT]))?;
-    fs::write(&stamp, REQUIREMENT).map_err(|error| error.to_string())?;
-    Ok(python)
-}
-
 #[tokio::test]
 async fn whatever_is_asked_the_answer_is_one_that_the_document_tells_of() {
-    let python = match tokio::task::spawn_blocking(install).await.unwrap() {
-        Ok(python) => python,
-        Err(why) => {
-            assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "with CI=true schemathesis must run: {why}");
-            // Past the harness, which shows what a passing test prints to nobody.
-            writeln!(io::stderr(), "\nNOT RUN: schemathesis: {why}").unwrap();
-            return;
-        }
-    };
+    let Some(python) = python::installed("schemathesis", REQUIREMENT).await else { return };
     let site = Site::start().await;
     let work = tempfile::tempdir().unwrap();
     let document = work.path().join("openapi.json");

@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod net;
+pub(crate) mod python;
 pub(crate) mod socket;
 pub(crate) mod spelling;
 pub(crate) mod sweep;
