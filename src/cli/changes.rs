@@ -67,6 +67,9 @@ pub(crate) fn between(before: &Config, after: &Config) -> Vec<String> {
     if (before.audit, before.usage, before.metrics) != (after.audit, after.usage, after.metrics) {
         changes.push("audit, usage and metrics take effect at the next start".to_owned());
     }
+    if before.traces != after.traces {
+        changes.push("traces changed".to_owned());
+    }
     let hsts = |config: &Config| config.server.tls.as_ref().map(|tls| tls.hsts);
     if hsts(before) != hsts(after) {
         changes.push("server.tls.hsts changed, for new connections".to_owned());

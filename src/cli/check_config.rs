@@ -24,5 +24,8 @@ pub fn check(config: Option<&Path>) -> Result<String, Problems> {
     let own = config.upstreams.iter().flat_map(|upstream| &upstream.listen);
     let listen: Vec<String> = config.server.listen.iter().chain(own).map(ToString::to_string).collect();
     let _ = write!(text, ", listening on {} ({})", listen.join(", "), if config.server.tls.is_some() { "TLS" } else { "plain HTTP" });
+    if let Some(traces) = &config.traces {
+        let _ = write!(text, ", traces of {} of all requests to {}", traces.sample, traces.endpoint);
+    }
     Ok(text)
 }

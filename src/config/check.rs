@@ -77,6 +77,7 @@ impl Checker<'_> {
             audit: self.audit(&file.audit),
             usage: self.usage(&file.usage),
             metrics: Metrics { per_key: is_on(&file.metrics.per_key), open: is_on(&file.metrics.open) },
+            traces: self.traces(file.traces),
             upstreams: upstreams.into_iter().map(|upstream| upstream.config).collect(),
         }
     }

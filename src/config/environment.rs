@@ -80,6 +80,7 @@ impl Environment {
 fn secret<'a>(file: &'a mut File, name: &str) -> Option<(&'static str, &'static str, &'a mut Field<SecretSource>)> {
     match name {
         "store.master_key" => Some(("store", "master_key", &mut file.store.master_key)),
+        "traces.headers" => Some(("traces", "headers", &mut file.traces.headers)),
         "server.tls.acme.eab_hmac_key" => Some(("server.tls.acme", "eab_hmac_key", &mut file.acme.eab_hmac_key)),
         _ => None,
     }

@@ -13,6 +13,7 @@ use crate::config::acme::ChallengeWord;
 use crate::config::problem::{Place, Problem, Report};
 use crate::config::similar::closest;
 use crate::config::source::SecretSource;
+use crate::config::traces::Share;
 use crate::config::value::{Field, Given, Mismatch, OneOf, Placed, Read, Sessions, Size, Strings, TlsMode};
 use crate::config::{Access, LogFormat};
 use crate::upstream::Kind;
@@ -170,6 +171,14 @@ section!(
     }
 );
 section!(
+    /// `[traces]`
+    TracesSection, "traces", {
+        endpoint: String,
+        headers: SecretSource,
+        sample: Share,
+    }
+);
+section!(
     /// `[[upstream]]`
     UpstreamSection, "upstream", {
         name: String,
@@ -205,9 +214,10 @@ pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     (AuditSection::NAME, AuditSection::FIELDS),
     (UsageSection::NAME, UsageSection::FIELDS),
     (MetricsSection::NAME, MetricsSection::FIELDS),
+    (TracesSection::NAME, TracesSection::FIELDS),
     (UpstreamSection::NAME, UpstreamSection::FIELDS),
 ];
-const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "audit", "usage", "metrics", "upstream"];
+const TOP: &[&str] = &["server", "limits", "store", "admin", "log", "audit", "usage", "metrics", "traces", "upstream"];
 
 /// The file as it was written; an absent field is `None`.
 #[derive(Debug, Default)]
@@ -224,6 +234,7 @@ pub(crate) struct File {
     pub(crate) audit: AuditSection,
     pub(crate) usage: UsageSection,
     pub(crate) metrics: MetricsSection,
+    pub(crate) traces: TracesSection,
     /// Each with the place of its header.
     pub(crate) upstreams: Vec<Placed<UpstreamSection>>,
 }
@@ -274,6 +285,7 @@ impl File {
             "audit" => fill(&mut self.audit, table, &[], report),
             "usage" => fill(&mut self.usage, table, &[], report),
             "metrics" => fill(&mut self.metrics, table, &[], report),
+            "traces" => fill(&mut self.traces, table, &[], report),
             _ => fill(&mut self.log, table, &[], report),
         }
     }
@@ -326,6 +338,7 @@ impl File {
             "audit" => self.audit.set(field, &given, place),
             "usage" => self.usage.set(field, &given, place),
             "metrics" => self.metrics.set(field, &given, place),
+            "traces" => self.traces.set(field, &given, place),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod traces;
 mod trust;
 mod upstream;
 mod value;
@@ -32,6 +33,7 @@ pub use crate::config::acme::{AcmeChallenge, AcmeEab, AcmeSettings, DnsHook};
 pub use crate::config::listen::{Listen, NotListen, descriptor_names};
 pub use crate::config::load::Outside;
 use crate::config::source::SecretSource;
+pub use crate::config::traces::{Endpoint, HeadersError, Share, Traces};
 use crate::upstream::client::Timeouts;
 use crate::upstream::tls::Trust;
 use crate::upstream::{Kind, UpstreamName};
@@ -57,6 +59,8 @@ pub struct Config {
     pub usage: Usage,
     /// What `/metrics` shows, and to whom.
     pub metrics: Metrics,
+    /// Where spans of requests go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// At least one.
     pub upstreams: Vec<UpstreamConfig>,
 }

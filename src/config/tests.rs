@@ -1,6 +1,7 @@
 //! Whole files and their messages.
 
 mod acme;
+mod traces;
 
 use std::path::Path;
 use std::time::Duration;

@@ -193,7 +193,7 @@ fn parse_url(url: &str) -> Result<Address, UrlMistake> {
         .ok_or_else(|| ("is not a URL", expected, usual()))
 }
 
-fn host_and_port(authority: &str, default_port: u16) -> Option<(String, u16)> {
+pub(super) fn host_and_port(authority: &str, default_port: u16) -> Option<(String, u16)> {
     let parsed: Authority = authority.parse().ok()?;
     let bare = parsed.host();
     let port = match authority.get(bare.len()..)? {

@@ -52,7 +52,7 @@ pub(crate) struct Mismatch {
 }
 
 impl Mismatch {
-    fn new(must: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(must: impl Into<String>, help: impl Into<String>) -> Self {
         Self { must: must.into(), help: Some(help.into()), span: None }
     }
 }

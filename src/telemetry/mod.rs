@@ -1,6 +1,7 @@
-//! Logging: one subscriber for the program, one line per request.
+//! Logging: one subscriber for the program, one line per request. Traces, for those who want them.
 
 pub mod access;
+pub mod traces;
 
 use std::io::IsTerminal;
 

@@ -258,6 +258,7 @@ pub(crate) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         // Not within a test: faults on demand are for commits that the test makes.
         usage: Usage { is_enabled: true, flush: Duration::from_secs(3600) },
         metrics: Metrics::default(),
+        traces: None,
         log: Log { level: "info".to_owned(), format: LogFormat::Text, access: true },
         upstreams,
     }
