@@ -104,7 +104,7 @@ pub struct ClientAddress {
 /// are taken apart.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
     let peer = peer.to_canonical();
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let is_trusted = |address: &IpAddr| is_trusted(*address, trusted);
     if !is_trusted(&peer) {
         return ClientAddress { ip: peer, secure_from_proxy: None, host_from_proxy: None };
     }
@@ -124,6 +124,12 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> C
     });
     let host_from_proxy = only_value(headers, &X_FORWARDED_HOST).filter(|value| value.to_str().is_ok_and(|text| Host::parse(text).is_ok()));
     ClientAddress { ip, secure_from_proxy, host_from_proxy: host_from_proxy.cloned() }
+}
+
+/// Whether what this peer says of others is believed.
+pub fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|net| net.contains(&peer))
 }
 
 /// Whether somebody nearby, who is not trusted, forwards for others: a proxy in the home that nobody told keygate of, most likely.

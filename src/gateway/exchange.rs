@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::CONNECTION;
 use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -23,7 +23,7 @@ use crate::gateway::shares::Cookies;
 use crate::gateway::sockets;
 use crate::policy::Admission;
 use crate::target::Path;
-use crate::upstream::client::{Lease, Partition};
+use crate::upstream::client::{Lease, Partition, Upstream};
 use crate::upstream::dialect::{TokenState, Verdict};
 use crate::upstream::line::AnswerBody;
 use crate::upstream::session::Session;
@@ -62,7 +62,7 @@ impl Route<'_> {
         if let (Some(trail), Some(permit), false) = (notes.as_mut(), self.admission.permit(), body.is_empty()) {
             trail.opens(Sort::Stream, permit, Some(body.sent()));
         }
-        let exchange = self.send(outbound, body).await?;
+        let exchange = self.send(outbound, body, notes).await?;
         let verdict = self.verdict(&exchange.response, false);
         if verdict == Verdict::Accepted && whole.is_none() {
             return self.respond(exchange, notes).await;
@@ -71,10 +71,13 @@ impl Route<'_> {
         Box::pin(self.exchange_again((exchange, verdict), spare, whole, notes)).await
     }
 
-    async fn send(&self, outbound: Outbound, body: RequestBody) -> Result<Exchange, Refusal> {
+    async fn send(&self, outbound: Outbound, body: RequestBody, notes: &mut Notes) -> Result<Exchange, Refusal> {
         let (worker, upstream) = (self.visit.worker, &self.site.upstream);
         let measure = worker.tally().map(|tally| (tally, worker.gateway().clock.monotonic()));
-        let exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await?;
+        ask(notes, upstream);
+        let exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await;
+        heard(notes, exchange.as_ref().ok().map(|exchange| &exchange.response));
+        let exchange = exchange?;
         if let Some((tally, begun)) = measure {
             tally.answered(&upstream.name, worker.gateway().clock.monotonic().saturating_sub(begun));
         }
@@ -100,7 +103,7 @@ impl Route<'_> {
                     };
                     // The answer is not read to its end: its connection is closed with it.
                     self.session = Some(Arc::clone(&session));
-                    exchange = self.send(outbound.with_session(&session), body).await?;
+                    exchange = self.send(outbound.with_session(&session), body, notes).await?;
                     if self.verdict(&exchange.response, false) == Verdict::Dead {
                         return Err(Refusal::SessionRefused);
                     }
@@ -114,7 +117,7 @@ impl Route<'_> {
                 None => outbound,
                 Some(session) => outbound.with_session(session),
             };
-            exchange = self.send(outbound, RequestBody::empty()).await?;
+            exchange = self.send(outbound, RequestBody::empty(), notes).await?;
         }
         self.respond(exchange, notes).await
     }
@@ -187,7 +190,7 @@ impl Route<'_> {
             self.session = Some(session);
         }
         let spare = self.renewable().then(|| outbound.clone());
-        let mut response = tunnel::handshake(&worker.pool, &self.site.upstream, outbound).await?;
+        let mut response = self.shake(outbound, notes).await?;
         match self.verdict(&response, true) {
             Verdict::Accepted => {}
             verdict => match Box::pin(self.second_opinion(verdict)).await? {
@@ -198,7 +201,7 @@ impl Route<'_> {
                 Opinion::Renewed(session) => {
                     let outbound = spare.ok_or(Refusal::SessionRefused)?.with_session(&session);
                     self.session = Some(session);
-                    response = tunnel::handshake(&worker.pool, &self.site.upstream, outbound).await?;
+                    response = self.shake(outbound, notes).await?;
                     if self.verdict(&response, true) == Verdict::Dead {
                         return Err(Refusal::SessionRefused);
                     }
@@ -231,6 +234,13 @@ impl Route<'_> {
         Ok(answer)
     }
 
+    async fn shake(&self, outbound: Outbound, notes: &mut Notes) -> Result<Response<AnswerBody>, Refusal> {
+        ask(notes, &self.site.upstream);
+        let response = tunnel::handshake(&self.visit.worker.pool, &self.site.upstream, outbound).await;
+        heard(notes, response.as_ref().ok());
+        response
+    }
+
     fn verdict(&self, response: &Response<AnswerBody>, upgrade: bool) -> Verdict {
         match self.session {
             None => Verdict::Accepted,
@@ -248,6 +258,27 @@ impl Route<'_> {
             return Ok(Opinion::Alive);
         }
         Ok(Opinion::Renewed(sessions.replace(session, Some(self.visit.client.ip)).await?))
+    }
+}
+
+/// Tells the upstream in which trace it works, where there are traces.
+pub(super) fn tell(notes: &Notes, headers: &mut HeaderMap) {
+    if let Some(trail) = notes {
+        trail.tell(headers);
+    }
+}
+
+/// Notes that the upstream is asked, where that is wanted.
+pub(super) fn ask(notes: &mut Notes, upstream: &Arc<Upstream>) {
+    if let Some(trail) = notes {
+        trail.ask(upstream);
+    }
+}
+
+/// Notes what it has answered; `None`: nothing that is of use.
+pub(super) fn heard(notes: &mut Notes, response: Option<&Response<AnswerBody>>) {
+    if let Some(trail) = notes {
+        trail.heard(response.map(Response::status));
     }
 }
 

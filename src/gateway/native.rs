@@ -22,7 +22,7 @@ use crate::forward::rewrite::{Admitted, Outbound, Wanted};
 use crate::forward::scrub::Treatment;
 use crate::forward::send;
 use crate::gateway::Gateway;
-use crate::gateway::exchange::Route;
+use crate::gateway::exchange::{Route, ask, heard, tell};
 use crate::gateway::handed::{self, Asked};
 use crate::gateway::login::{self, upstream::failed};
 use crate::gateway::pipeline::{Notes, Visit};
@@ -139,6 +139,7 @@ impl Visit<'_> {
             return Err(CarrierError::Misplaced.into());
         }
         Found::leave_native(&mut head.headers);
+        tell(notes, &mut head.headers);
         let on_client = head.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         let admission = Admission::Native(pass);
         let asked = Asked {
@@ -160,8 +161,10 @@ impl Visit<'_> {
         match on_client {
             Some(client) => route.upgrade(outbound, client, notes).await,
             None => {
-                let exchange = send::send(&self.worker.pool, &site.upstream, Partition::Native, outbound, body).await?;
-                let answer = route.respond(exchange, notes).await?;
+                ask(notes, &site.upstream);
+                let exchange = send::send(&self.worker.pool, &site.upstream, Partition::Native, outbound, body).await;
+                heard(notes, exchange.as_ref().ok().map(|exchange| &exchange.response));
+                let answer = route.respond(exchange?, notes).await?;
                 Ok(match handing {
                     None => answer,
                     Some(handing) => handing.hear(answer),

@@ -1,7 +1,6 @@
 //! The one ordered list. The order of the steps is the security argument: what stands further down may rely on all that stands above.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use ipnet::IpNet;
 
 use crate::carrier::{self, Carrier, Presented};
 use crate::forward::body::GatewayBody;
@@ -19,7 +19,7 @@ use crate::forward::rewrite::{Admitted, Origin, Outbound, Wanted};
 use crate::forward::scrub::Treatment;
 use crate::gateway::Worker;
 use crate::gateway::cut::unless_cut;
-use crate::gateway::exchange::Route;
+use crate::gateway::exchange::{Route, tell};
 use crate::gateway::handed::{self, Asked, TicketFault};
 use crate::gateway::inspect::{self, Head, Upgrade};
 use crate::gateway::login;
@@ -36,6 +36,8 @@ use crate::lifeline::Watch;
 use crate::limits::live::Live;
 use crate::policy::{self, Admission, Denied, Permit, Proof};
 use crate::server::connection::Peer;
+use crate::telemetry::traces::span::Traced;
+use crate::telemetry::traces::{Seen, Tracer};
 use crate::upstream::Kind;
 use crate::upstream::dialect::libraries::{Reach, Subject};
 use crate::upstream::dialect::{RouteClass, Routed};
@@ -52,7 +54,7 @@ impl Worker {
         if forwarded::is_unbelieved_proxy(peer.address.ip(), request.headers(), &settings.trusted_proxies) {
             self.gateway().note_unbelieved_proxy(peer.address.ip());
         }
-        let mut notes = self.notes(settings.access_log, client.ip, &request);
+        let mut notes = self.notes(&settings, (peer, &client), &request);
         let ip = client.ip;
         let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default(), limits: RefCell::default() };
         let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
@@ -79,12 +81,38 @@ impl Worker {
 
 impl Worker {
     /// What becomes an access line and is counted; nothing where neither is wanted.
-    fn notes(&self, has_line: bool, client: IpAddr, request: &Request<Incoming>) -> Notes {
-        let tally = self.tally();
-        (has_line || tally.is_some()).then(|| {
-            let trail = Trail::begin(self.gateway().clock(), client, request, tally.cloned());
+    fn notes(&self, settings: &Settings, (peer, client): (&Peer, &ClientAddress), request: &Request<Incoming>) -> Notes {
+        let (has_line, tally, tracer) = (settings.access_log, self.tally(), settings.tracer.as_ref());
+        (has_line || tally.is_some() || tracer.is_some()).then(|| {
+            let mut trail = Trail::begin(self.gateway().clock(), client.ip, request, tally.cloned());
+            if let Some(tracer) = tracer {
+                trail = trail.traced(self.traced(tracer, (peer, client, &settings.trusted_proxies), request));
+            }
             Box::new(if has_line { trail.with_line() } else { trail })
         })
+    }
+
+    /// What becomes spans. Whose word on traces counts is decided here.
+    #[inline(never)]
+    fn traced(
+        &self,
+        tracer: &Arc<Tracer>,
+        (peer, client, trusted): (&Peer, &ClientAddress, &[IpNet]),
+        request: &Request<Incoming>,
+    ) -> Option<Box<Traced>> {
+        let host = match &client.host_from_proxy {
+            Some(host) => host.clone(),
+            None => host_header(request.uri(), request.headers()),
+        };
+        let address = peer.address.ip();
+        let seen = Seen {
+            headers: request.headers(),
+            peer: address,
+            is_trusted: forwarded::is_trusted(address, trusted),
+            is_secure: client.secure_from_proxy.unwrap_or(peer.is_tls),
+            host: host.to_str().ok(),
+        };
+        tracer.begin(seen, &**self.gateway().clock())
     }
 }
 
@@ -191,6 +219,7 @@ impl Visit<'_> {
         let origin = self.origin(host, &site);
         let mut treatment = Treatment::of(&site.upstream, class, &head.method, &path);
         treatment.prepare(&mut head.headers, (site.upstream.kind, &path), &origin.forwarding);
+        tell(notes, &mut head.headers);
         let outbound =
             Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
 

@@ -19,7 +19,7 @@ use crate::forward::socketio::packet::{self, Auth, Claim, Opening, SEPARATOR};
 use crate::forward::socketio::seat::{Seat, Standing};
 use crate::forward::socketio::{Doorman, Verdict};
 use crate::forward::websocket::Closing;
-use crate::gateway::exchange::Route;
+use crate::gateway::exchange::{Route, ask, heard};
 use crate::gateway::pipeline::Notes;
 use crate::gateway::refusal::Refusal;
 use crate::scrub::{Own, Plan, Scrubber, Text};
@@ -53,7 +53,12 @@ impl Route<'_> {
         outbound: Outbound,
         notes: &mut Notes,
     ) -> Result<Response<GatewayBody>, Refusal> {
-        let answered = self.unless_late(&seat, outbound, notes).await?;
+        ask(notes, &self.site.upstream);
+        let answered = self.unless_late(&seat, outbound, notes).await;
+        if let Some(trail) = notes {
+            trail.heard(answered.as_ref().ok().map(|answered| answered.status));
+        }
+        let answered = answered?;
         let text = std::str::from_utf8(&answered.body).map_err(|_| Refusal::BadAnswer("its packets are not text"))?;
         if answered.status == StatusCode::OK {
             if sid.is_none() {
@@ -145,8 +150,10 @@ impl Route<'_> {
         };
         let is_last = packets.split(|&byte| byte == 0x1e).any(|packet| packet == b"1");
         let body = RequestBody::held(vec![Bytes::from(packets)]);
-        let exchange = send::send(pool, &self.site.upstream, Partition::Open, outbound, body).await?;
-        let answered = whole(exchange).await?;
+        ask(notes, &self.site.upstream);
+        let exchange = send::send(pool, &self.site.upstream, Partition::Open, outbound, body).await;
+        heard(notes, exchange.as_ref().ok().map(|exchange| &exchange.response));
+        let answered = whole(exchange?).await?;
         if let Some(sid) = sid.filter(|_| is_last) {
             seat.close();
             self.visit.worker.gateway().sockets.remove(&self.site.upstream.name, sid);

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::config::{Access, Config, Limits, UpstreamConfig};
 use crate::policy::OpenRoutes;
+use crate::telemetry::traces::Tracer;
 use crate::upstream::UpstreamName;
 use crate::upstream::client::Upstream;
 use crate::upstream::health::Health;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub access_log: bool,
     /// What answers over TLS tell browsers of later visits (RFC 6797), if anything.
     pub hsts: Option<HeaderValue>,
+    /// Who makes spans of requests, if anybody.
+    pub tracer: Option<Arc<Tracer>>,
     by_host: HashMap<String, Arc<Site>>,
     by_name: HashMap<UpstreamName, Arc<Site>>,
     fallback: Option<Arc<Site>>,
@@ -52,10 +55,17 @@ impl Settings {
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: config.log.access,
             hsts: hsts(config),
+            tracer: None,
             fallback: fallback.map(|(_, site)| Arc::clone(site)),
             by_host: sites.iter().flat_map(|(upstream, site)| upstream.hosts.iter().map(|host| (host.clone(), Arc::clone(site)))).collect(),
             by_name: sites.iter().map(|(upstream, site)| (upstream.name.clone(), Arc::clone(site))).collect(),
         }
+    }
+
+    /// The same with somebody who makes spans of requests.
+    #[must_use]
+    pub fn traced_by(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The site that a request is for: its listener's own, or by host name (lower case, without port).

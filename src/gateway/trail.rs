@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http_body::Body as _;
 
 use crate::carrier::Carrier;
@@ -21,7 +21,9 @@ use crate::lifeline::Cause;
 use crate::policy::Permit;
 use crate::store::records::AccountRecord;
 use crate::telemetry::access;
+use crate::telemetry::traces::span::Traced;
 use crate::upstream::UpstreamName;
+use crate::upstream::client::Upstream;
 use crate::usage::count::Class;
 use crate::usage::group::Group;
 use crate::usage::open::{Moved, OpenPlace, Opening, Sort, Upload};
@@ -34,6 +36,7 @@ pub struct Trail {
     line: Option<Duration>,
     tally: Option<Rc<Tally>>,
     open: Option<OpenPlace>,
+    traced: Option<Box<Traced>>,
     /// What the client calls itself.
     agent: Option<HeaderValue>,
     /// Who asks, after `trusted_proxies`.
@@ -84,6 +87,7 @@ impl Trail {
             agent: tally.as_ref().and_then(|_| request.headers().get(USER_AGENT).cloned()),
             tally,
             open: None,
+            traced: None,
             client,
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
@@ -108,6 +112,34 @@ impl Trail {
     pub fn with_line(mut self) -> Self {
         self.line = Some(self.clock.monotonic());
         self
+    }
+
+    /// Becomes spans too.
+    #[must_use]
+    pub fn traced(mut self, traced: Option<Box<Traced>>) -> Self {
+        self.traced = traced;
+        self
+    }
+
+    /// Tells the upstream in which trace it works, if there is one.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        if let Some(traced) = &self.traced {
+            traced.tell(headers);
+        }
+    }
+
+    /// Notes that the upstream is asked.
+    pub fn ask(&mut self, upstream: &Arc<Upstream>) {
+        if let Some(traced) = &mut self.traced {
+            traced.ask(upstream, self.clock.monotonic());
+        }
+    }
+
+    /// Notes the head of its answer; `None`: it has given none.
+    pub fn heard(&mut self, status: Option<StatusCode>) {
+        if let Some(traced) = &mut self.traced {
+            traced.heard(status, self.clock.monotonic());
+        }
     }
 
     /// Notes on which key it runs.
@@ -200,6 +232,9 @@ impl Drop for Trail {
         self.count();
         if let Some(began) = self.line {
             access::write(self, self.clock.monotonic().saturating_sub(began));
+        }
+        if let Some(traced) = self.traced.take() {
+            traced.end(self, self.started, self.clock.monotonic());
         }
     }
 }
