@@ -9,7 +9,7 @@ use crate::certificates::Served;
 use crate::certificates::challenges::Challenges;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::source::SourceError;
-use crate::config::{ClientCa, Config, Listen};
+use crate::config::{ClientCa, Config, HeadersError, Listen};
 use crate::gateway::routing::Settings;
 use crate::gateway::{Gateway, Known};
 use crate::handouts::{Around, Handouts};
@@ -23,6 +23,7 @@ use crate::server::listener::{BindError, Listener, Purpose};
 use crate::server::tls::{Acceptor, AcceptorError};
 use crate::store::seal::{MasterKey, MasterKeyText};
 use crate::store::{self, Store, StoreError};
+use crate::telemetry::traces::Tracer;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::Sessions;
 use crate::usage::Usage;
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The authorities of clients.
     #[error(transparent)]
     Clients(#[from] ClientsError),
+    /// Traces.
+    #[error(transparent)]
+    Traces(#[from] HeadersError),
 }
 
 impl Keep {
@@ -98,6 +102,15 @@ impl Keep {
     /// A key as requests find it, if it is known.
     pub fn find(&self, key: &ApiKey) -> Option<Verified> {
         self.index.find(&self.hasher.digest(key))
+    }
+
+    /// Who makes spans of requests as this configuration has it, if anybody. `before`: who does it now.
+    ///
+    /// # Errors
+    /// [`HeadersError`].
+    pub fn tracer(&self, config: &Config, before: Option<&Arc<Tracer>>) -> Result<Option<Arc<Tracer>>, HeadersError> {
+        let start = |traces| Tracer::start(traces, before, &self.clock, &self.control);
+        config.traces.as_ref().map(start).transpose()
     }
 
     fn known(&self, config: &Config, challenges: Arc<Challenges>) -> Known {
@@ -176,7 +189,8 @@ impl App {
     ) -> Result<Self, StartError> {
         let challenges = certificates.as_ref().map(|certificates| certificates.challenges()).unwrap_or_default();
         let tls = certificates.map(|certificates| Acceptors::new(config, &certificates)).transpose()?;
-        let gateway = Gateway::new(keep.known(config, challenges), settings);
+        let tracer = keep.tracer(config, None)?;
+        let gateway = Gateway::new(keep.known(config, challenges), settings.traced_by(tracer));
         keep.handouts.start();
         // Also where requests are not counted: what is refused at the admin listener is gathered there.
         keep.usage.start(config.usage.flush, &keep.control);

@@ -41,7 +41,7 @@
 //! | [`admin`], [`cli`] | the Unix socket, the admin listener ([`admin::listener`], who comes in: [`admin::door`]), and the commands |
 //! | [`page`] | the web page on the admin listener: HTML made here, forms, a secret shown once |
 //! | [`doctor`] | looks at the whole installation, check by check |
-//! | [`telemetry`] | logging, the access line |
+//! | [`telemetry`] | logging, the access line; spans of requests for a collector, if one is named ([`telemetry::traces`]) |
 //! | [`demo`] | stand-in media servers |
 //! | [`app`] | the program put together |
 //!
@@ -52,7 +52,7 @@
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
 //! `server::connection`; `forward` ends in `gateway::refusal` and writes to `gateway::trail`; `upstream::client` carries `forward::body`;
-//! `gateway` counts in `server::accept`; `telemetry` and `gateway::trail` know each other; `policy` and `config` use records and values of
+//! `gateway` counts in `server::accept`; `telemetry` and `gateway::trail` know each other, and `gateway::routing` holds who makes spans; `policy` and `config` use records and values of
 //! `store` and `upstream`.
 //!
 //! # Invariants

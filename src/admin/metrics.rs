@@ -171,6 +171,7 @@ impl Admin {
         self.expose_upstreams(&mut text, &names);
         self.expose_connections(&mut text);
         self.expose_certificates(&mut text);
+        self.expose_traces(&mut text);
         if let Some(store) = &self.store {
             text.counter("keygate_store_errors_total", "Readings and writings of the store that failed.").is(store.errors());
             text.gauge("keygate_store_size_bytes", "Size of the store's file.").is(store.size());
@@ -244,6 +245,14 @@ impl Admin {
         for how in Shaken::ALL {
             figures.of(&[("result", how.as_str())], connections.handshakes(how));
         }
+    }
+
+    fn expose_traces(&self, text: &mut Exposition) {
+        let settings = self.running.as_ref().map(|running| running.gateway.settings());
+        let Some(tracer) = settings.as_ref().and_then(|settings| settings.tracer.as_ref()) else { return };
+        let mut figures = text.counter("keygate_trace_spans_total", "Spans, by whether the collector took them.");
+        figures.of(&[("result", "sent")], tracer.figures().sent());
+        figures.of(&[("result", "dropped")], tracer.figures().dropped());
     }
 
     fn expose_certificates(&self, text: &mut Exposition) {

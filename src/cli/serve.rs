@@ -33,7 +33,6 @@ use crate::server::clients::ClientAuthorities;
 use crate::server::listener::{Listener, Purpose};
 use crate::server::tls::Acceptor;
 use crate::upstream::client::Upstream;
-use crate::upstream::session::Sessions;
 use crate::upstream::survey::{Judged, judge, survey};
 use crate::upstream::{Kind, UpstreamName};
 
@@ -213,13 +212,16 @@ impl Daemon {
         tracing::info!(drain_s = config.server.drain_timeout.as_secs(), "stopping: running requests may finish");
         watchdog::stopping(config.server.drain_timeout);
         stop.cancel();
-        let (server, drain, usage) = (app.server, config.server.drain_timeout, app.keep.usage);
+        let (server, gateway, drain, usage) = (app.server, app.gateway, config.server.drain_timeout, app.keep.usage);
         // Joining threads blocks; a second signal does not wait for the drain.
         let hard = server.stop();
         let draining = tokio::task::spawn_blocking(move || server.shut_down(drain));
         tokio::select! {
             _ = draining => {}
             _ = signals.next_stop() => hard.finish(),
+        }
+        if let Some(tracer) = &gateway.settings().tracer {
+            tracer.finish().await;
         }
         match tokio::task::spawn_blocking(move || usage.finish()).await {
             Ok(Ok(())) => {}
@@ -367,10 +369,10 @@ impl Running {
 /// What reading the configuration again does: all or nothing.
 fn reloader(file: PathBuf, running: Arc<Running>, app: &App, background: Background) -> Box<Reload> {
     let runtime = Handle::current();
-    let (gateway, sessions) = (Arc::clone(&app.gateway), Arc::clone(&app.keep.sessions));
+    let (gateway, keep) = (Arc::clone(&app.gateway), app.keep.clone());
     Box::new(move || {
         let before = gateway.settings().upstreams();
-        let taken_over = reload(&file, &running, &gateway, &sessions)?;
+        let taken_over = reload(&file, &running, &gateway, &keep)?;
         let after = gateway.settings().upstreams().into_iter();
         let is_new = |name: &UpstreamName, upstream: &Arc<Upstream>| before.get(name).is_none_or(|before| !Arc::ptr_eq(before, upstream));
         background.look_at(after.filter(|(name, upstream)| is_new(name, upstream)).map(|(_, upstream)| upstream), &runtime);
@@ -378,7 +380,7 @@ fn reloader(file: PathBuf, running: Arc<Running>, app: &App, background: Backgro
     })
 }
 
-fn reload(file: &std::path::Path, running: &Running, gateway: &Gateway, sessions: &Sessions) -> Result<TakenOver, String> {
+fn reload(file: &std::path::Path, running: &Running, gateway: &Gateway, keep: &Keep) -> Result<TakenOver, String> {
     let (mut config, _) = Config::load(file).map_err(|problems| problems.to_string())?;
     let mut before = running.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if config.limits.max_connections == 0 {
@@ -389,10 +391,12 @@ fn reload(file: &std::path::Path, running: &Running, gateway: &Gateway, sessions
         return Err(format!("{} cannot change while keygate runs; restart it", fixed.join(", ")));
     }
     let mut changes = crate::cli::changes::between(&before, &config);
-    // The one step that can fail; nothing has changed before it.
+    let now = gateway.settings();
+    let tracer = keep.tracer(&config, now.tracer.as_ref()).map_err(|error| error.to_string())?;
+    // The last step that can fail; nothing has changed before it.
     changes.extend(running.change_tls(&config)?);
-    let settings = Settings::new(&config, Some(&gateway.settings()));
-    sessions.set_upstreams(settings.upstreams());
+    let settings = Settings::new(&config, Some(&now)).traced_by(tracer);
+    keep.sessions.set_upstreams(settings.upstreams());
     gateway.set_settings(settings);
     let upstreams = open::views(&config);
     *before = config;

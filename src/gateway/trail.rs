@@ -234,7 +234,7 @@ impl Drop for Trail {
             access::write(self, self.clock.monotonic().saturating_sub(began));
         }
         if let Some(traced) = self.traced.take() {
-            traced.end(self, self.started, self.clock.monotonic());
+            traced.end(self, self.clock.monotonic());
         }
     }
 }

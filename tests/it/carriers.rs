@@ -20,6 +20,11 @@ fn query_of(case: &Case) -> String {
     if case.query.is_empty() { String::new() } else { format!("?{}", case.query.join("&")) }
 }
 
+/// The query and the headers of every case, for who looks at something else about them.
+pub(crate) fn every_request(kind: Kind, key: &str, other: &str) -> impl Iterator<Item = (String, Vec<(String, Vec<u8>)>)> {
+    cases::all(kind, key, other).into_iter().map(|case| (query_of(&case), case.headers))
+}
+
 /// Names that would be a credential or an identity, in headers and in queries, beside those that keygate itself writes.
 const NEVER_HEADERS: [&str; 11] = [
     "x-mediabrowser-token",

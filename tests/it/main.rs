@@ -59,6 +59,7 @@ mod streaming;
 mod support;
 mod sweeping;
 mod task_pages;
+mod traces;
 mod upkeep;
 mod uploads;
 mod upstream_tls;

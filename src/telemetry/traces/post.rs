@@ -100,7 +100,7 @@ async fn connect(endpoint: &Endpoint) -> Result<UpstreamIo, String> {
             Err(_) => last = refused(&format!("no answer within {} s", CONNECT.as_secs())),
             Ok(Err(error)) => last = refused(&error),
             Ok(Ok(stream)) => {
-                let Some(trust) = &endpoint.tls else { return Ok(UpstreamIo::Plain(stream)) };
+                let Some(trust) = &endpoint.tls else { return Ok(UpstreamIo::Plain(stream.into())) };
                 return trust.handshake(&endpoint.host, stream).await.map_err(|error| refused(&error));
             }
         }

@@ -75,13 +75,22 @@ pub struct Traced {
     place: Place,
     from: Origin,
     began: Timestamp,
+    /// The same, of the monotonic clock.
+    started: Duration,
     asked: Option<Asked>,
 }
 
 impl Traced {
     pub(super) fn begin(tracer: Arc<Tracer>, place: Place, seen: Seen<'_>, clock: &dyn Clock) -> Self {
         let host = seen.host.filter(|_| place.is_sampled).and_then(host);
-        Self { tracer, place, from: Origin { peer: seen.peer, is_secure: seen.is_secure, host }, began: clock.now(), asked: None }
+        Self {
+            tracer,
+            place,
+            from: Origin { peer: seen.peer, is_secure: seen.is_secure, host },
+            began: clock.now(),
+            started: clock.monotonic(),
+            asked: None,
+        }
     }
 
     /// Tells the upstream in which trace it works. What a client that is not believed says of that is taken away.
@@ -108,10 +117,10 @@ impl Traced {
         }
     }
 
-    /// Makes spans of it and of the request's trail, from `started` until `now`.
-    pub fn end(self, trail: &Trail, started: Duration, now: Duration) {
+    /// Makes spans of it and of the request's trail. `now`: of the monotonic clock.
+    pub fn end(self, trail: &Trail, now: Duration) {
         if self.place.is_sampled {
-            let Self { tracer, place, from, began, asked } = self;
+            let Self { tracer, place, from, began, started, asked } = self;
             let times = Times { began, started };
             tracer.take(Box::new(Ended::new((place, from, asked), trail, &times, now)));
         }

@@ -1,0 +1,92 @@
+//! The real program and its collector: one that is away, one that comes back, another configuration, and the end.
+
+use keygate::demo::{Options, StandIn};
+use keygate::upstream::Kind;
+
+use super::MOMENT;
+use super::collector::Collector;
+use crate::support::daemon::{Home, free_address};
+use crate::support::http as client;
+
+async fn figure(home: &Home, admin: std::net::SocketAddr, result: &str) -> u64 {
+    let text = client::get(admin, "/metrics", &[]).await.text();
+    home.sweep.printed(&text, false, "metrics");
+    let name = format!("keygate_trace_spans_total{{result=\"{result}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_costs_one_line_and_all_come_when_it_is_back() {
+    let standin = StandIn::start(Kind::Jellyfin, Options::default()).await.expect("a stand-in");
+    let (place, admin) = (free_address(), free_address());
+    let more = format!("[traces]\nendpoint = \"http://{place}/\"\nsample = 1\n[metrics]\nopen = true");
+    let mut home = Home::of(&[&standin], &more);
+    home.sweep.cover(&[admin]);
+    let config = std::fs::read_to_string(home.config()).unwrap().replace("[admin]\n", &format!("[admin]\nlisten = \"{admin}\"\n"));
+    home.write(&config);
+    home.start().await;
+    home.add_alice("alice").await;
+    let key = home.key("kitchen", "alice").await;
+    for _ in 0..10 {
+        assert_eq!(home.status("/System/Info", &key).await, 200);
+    }
+    let said = "traces cannot be delivered to http://";
+    let line = home.logged(said).await;
+    assert!(line.contains("WARN") && line.contains("/v1/traces: no connection: ") && line.contains("Requests go on"), "{line}");
+    // More tries, and more requests meanwhile.
+    for _ in 0..3 {
+        tokio::time::sleep(MOMENT).await;
+        assert_eq!(home.status("/System/Info", &key).await, 200);
+    }
+    assert_eq!(home.log().matches(said).count(), 1, "{}", home.log());
+    assert_eq!(figure(&home, admin, "sent").await, 0);
+    let collector = Collector::at(place).await;
+    collector.spans(&home.sweep, |spans| spans.len() == 26).await;
+    home.logged("traces are delivered to http://").await;
+    assert_eq!((figure(&home, admin, "sent").await, figure(&home, admin, "dropped").await), (26, 0));
+
+    // What is left at the end goes out before it.
+    assert_eq!(home.status("/System/Info", &key).await, 200);
+    home.signal("TERM");
+    assert_eq!(home.ended().await, 0);
+    let spans = collector.spans(&home.sweep, |spans| spans.len() == 28).await;
+    assert!(spans.iter().filter(|span| span.is_server()).all(|span| span.get("keygate.account").as_deref() == Some("alice")));
+
+    // Another configuration, without another start.
+    home.write(&config.replace("sample = 1", "sample = 0"));
+    home.start().await;
+    collector.forget();
+    assert_eq!(home.status("/System/Info", &key).await, 200);
+    home.write(&config);
+    assert!(home.run("reload").await.ok().contains("traces changed"));
+    assert_eq!(home.status("/System/Info", &key).await, 200);
+    collector.spans(&home.sweep, |spans| spans.len() == 2).await;
+    home.write(&config.replace("[traces]\n", "[traces]\nheaders = { file = \"missing\" }\n"));
+    let refused = home.run("reload").await;
+    assert!(refused.code != 0 && refused.err.contains("traces.headers: cannot read the secret file"), "{refused:?}");
+    home.write(&config.replace(&format!("endpoint = \"http://{place}/\""), "endpoint = \"\""));
+    home.run("reload").await.ok();
+    standin.control().clear_journal();
+    assert_eq!(home.status("/System/Info", &key).await, 200);
+    assert!(standin.control().journal().iter().all(|seen| seen.header("traceparent").is_none()));
+    assert!(!client::get(admin, "/metrics", &[]).await.text().contains("keygate_trace_spans"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
+    let standin = StandIn::start(Kind::Emby, Options::default()).await.expect("a stand-in");
+    let silent = tokio::net::TcpListener::bind(free_address()).await.expect("a port");
+    let endpoint = silent.local_addr().unwrap();
+    let mut home = Home::of(&[&standin], &format!("[traces]\nendpoint = \"http://{endpoint}\"\nsample = 1"));
+    home.start().await;
+    home.add_alice("alice").await;
+    let key = home.key("kitchen", "alice").await;
+    assert_eq!(home.status("/System/Info", &key).await, 200);
+    let connected = silent.accept().await.expect("an export");
+    assert_eq!(home.status("/System/Info", &key).await, 200);
+    home.signal("TERM");
+    // Its patience is that of this suite for anything, and below that of systemd.
+    assert_eq!(home.ended().await, 0);
+    drop(connected);
+}
