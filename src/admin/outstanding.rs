@@ -9,6 +9,7 @@ use crate::admin::keys::{iso, key_id};
 use crate::admin::{Actor, Admin};
 use crate::audit::{Act, Field, Object, Verb};
 use crate::handouts::{HandoutView, Handouts};
+use crate::registry::RegistryError;
 use crate::upstream::session::SessionView;
 
 /// `{"tickets": […]}`.
@@ -112,10 +113,11 @@ impl Admin {
     /// Takes it back; the key stays good. Blocking.
     pub(super) fn take_tickets_back(&self, id: &str, peer: Actor) -> Result<TicketsTakenBack, AdminError> {
         let record = self.registry.key(key_id(id)?)?;
-        let taken_back = self.handouts()?.take_back(record.id);
+        let acting = self.acting(peer);
+        let act = |count: usize| Act::new(Verb::TicketsTakenBack, Object::from(&record)).with([Field::new("count", count)]);
+        let told = |count| acting.line(act(count));
+        let taken_back = self.handouts()?.take_back(record.id, told).map_err(RegistryError::NotDurable)?;
         tracing::info!(%peer, key_id = %record.id, taken_back, "tickets and ids of key {} taken back by {peer}", record.id);
-        let act = Act::new(Verb::TicketsTakenBack, Object::from(&record)).with([Field::new("count", taken_back)]);
-        self.recorded(act, peer);
         Ok(TicketsTakenBack { key: record.id.to_string(), taken_back })
     }
 

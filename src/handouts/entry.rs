@@ -27,6 +27,10 @@ pub(super) struct Entry {
     is_gone: AtomicBool,
     /// Gone, and its play session is being closed: the store keeps it until that has ended.
     is_closing: AtomicBool,
+    /// Gone although its key lives, which the store must know for as long as it keeps it.
+    is_taken_back: AtomicBool,
+    /// And whether it does.
+    is_stored_as_taken_back: AtomicBool,
 }
 
 impl Entry {
@@ -37,17 +41,21 @@ impl Entry {
             stored: AtomicI64::new(i64::MIN),
             is_gone: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
+            is_taken_back: AtomicBool::new(false),
+            is_stored_as_taken_back: AtomicBool::new(false),
             record,
         }
     }
 
-    /// As the store has it.
+    /// As the store has it. One that was taken back waits for its play session to be closed.
     pub(super) const fn stored(record: HandoutRecord) -> Self {
         Self {
             last_used: AtomicI64::new(record.last_used_at.as_millis()),
             stored: AtomicI64::new(record.last_used_at.as_millis()),
-            is_gone: AtomicBool::new(false),
-            is_closing: AtomicBool::new(false),
+            is_gone: AtomicBool::new(record.is_taken_back),
+            is_closing: AtomicBool::new(record.is_taken_back),
+            is_taken_back: AtomicBool::new(record.is_taken_back),
+            is_stored_as_taken_back: AtomicBool::new(record.is_taken_back),
             record,
         }
     }
@@ -70,6 +78,12 @@ impl Entry {
 
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// Takes it out of use although its key lives; whether it was in use until now.
+    pub(super) fn take_back(&self) -> bool {
+        self.is_taken_back.store(true, Ordering::Release);
+        self.drop_out()
     }
 
     pub(super) fn set_closing(&self, is_closing: bool) {
@@ -99,14 +113,26 @@ impl Entry {
 
     /// What is to be written, if the store is too far behind.
     pub(super) fn to_store(&self) -> Option<HandoutRecord> {
+        if self.is_gone() {
+            let is_taken_back = self.is_taken_back.load(Ordering::Acquire);
+            let is_owed = is_taken_back && !self.is_over() && !self.is_stored_as_taken_back.load(Ordering::Relaxed);
+            return is_owed.then(|| HandoutRecord { last_used_at: self.last_used(), is_taken_back, ..self.record.clone() });
+        }
         let (stored, last_used) = (self.stored.load(Ordering::Relaxed), self.last_used());
         let is_behind = stored == i64::MIN || last_used.since(Timestamp::from_millis(stored)) >= STORED_COARSE;
-        (is_behind && !self.is_gone()).then(|| HandoutRecord { last_used_at: last_used, ..self.record.clone() })
+        is_behind.then(|| HandoutRecord { last_used_at: last_used, ..self.record.clone() })
     }
 
     /// Notes what the store has now; `None`: nothing.
-    pub(super) fn was_stored(&self, last_used: Option<Timestamp>) {
-        self.stored.store(last_used.map_or(i64::MIN, Timestamp::as_millis), Ordering::Relaxed);
+    pub(super) fn was_stored(&self, record: Option<&HandoutRecord>) {
+        self.stored.store(record.map_or(i64::MIN, |record| record.last_used_at.as_millis()), Ordering::Relaxed);
+        self.is_stored_as_taken_back.store(record.is_some_and(|record| record.is_taken_back), Ordering::Relaxed);
+    }
+
+    /// Notes that the store may have something of it, since a write that began may not have ended.
+    pub(super) fn may_have_been_stored(&self) {
+        // The last use that the store is thought to have then is so long ago that it is written again.
+        let _ = self.stored.compare_exchange(i64::MIN, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether the store may know of it.

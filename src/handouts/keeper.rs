@@ -1,11 +1,12 @@
 //! The task that ends what is of dead keys, holds the bounds, and writes to the store.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::entry::Entry;
 use super::{Handouts, MOST, MOST_PER_KEY};
+use crate::audit::Line;
 use crate::clock::Timestamp;
 use crate::store::records::Handed;
 use crate::store::{Change, StoreError};
@@ -40,7 +41,7 @@ pub(super) async fn run(handouts: Weak<Handouts>) {
         }
         handouts.hold_bounds();
         looks_to_wait = LOOKS_PER_TIDYING;
-        if let Err(error) = handouts.write().await {
+        if let Err(error) = handouts.write_aside().await {
             tracing::error!(%error, "media tickets could not be written; they hold until the next start, and are written again later");
             looks_to_wait = LOOKS_AFTER_FAILURE;
             handouts.make_room();
@@ -105,35 +106,40 @@ impl Handouts {
         }
     }
 
-    /// Brings the store up to date, then forgets what is over.
-    pub(super) async fn write(&self) -> Result<(), StoreError> {
-        let (mut changes, mut removed, mut written) = (Vec::new(), Vec::new(), Vec::new());
+    /// Brings the store up to date, with `more` in the same transaction, then forgets what is over. Blocks.
+    pub(super) fn write(&self, more: Option<Line>) -> Result<(), StoreError> {
+        // One at a time: what is taken back must not be written by somebody who saw it when it was good.
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.extend(more);
+        let mut changes: Vec<_> = owed.iter().cloned().map(Change::Audit).collect();
+        let (mut removed, mut written) = (Vec::new(), Vec::new());
         self.entries.for_each(|entry| {
             if entry.is_over() && entry.may_be_stored() {
                 changes.push(Change::RemoveHandout(entry.record.digest.clone()));
                 removed.push(Arc::clone(entry));
             } else if let Some(record) = entry.to_store() {
-                written.push((Arc::clone(entry), record.last_used_at));
+                written.push((Arc::clone(entry), record.clone()));
                 changes.push(Change::PutHandout(record));
             }
         });
         if !changes.is_empty() {
             // What a failed commit did is unknown: what was to be written may have been.
-            written.iter().filter(|(entry, _)| !entry.may_be_stored()).for_each(|(entry, _)| entry.was_stored(Some(UNKNOWN)));
-            let store = Arc::clone(&self.store);
-            match self.control.spawn_blocking(move || store.commit(changes)).await {
-                Ok(outcome) => outcome?,
-                Err(error) => return Err(StoreError::Io { what: "write", path: "the store".into(), source: error.into() }),
-            }
+            written.iter().for_each(|(entry, _)| entry.may_have_been_stored());
+            self.store.commit(changes)?;
         }
+        owed.clear();
         removed.iter().for_each(|entry| entry.was_stored(None));
-        written.iter().for_each(|(entry, last_used)| entry.was_stored(Some(*last_used)));
+        written.iter().for_each(|(entry, record)| entry.was_stored(Some(record)));
         self.entries.retain(|entry| !entry.is_over() || entry.may_be_stored());
         let now = self.clock.now();
         self.current.retain(|current| current.entry.is_good(now) && current.is_young(now));
         Ok(())
     }
-}
 
-/// The last use that the store is thought to have after a failed write: so long ago that it is written again.
-const UNKNOWN: Timestamp = Timestamp::from_millis(0);
+    /// [`Handouts::write`], where nothing may block.
+    async fn write_aside(self: &Arc<Self>) -> Result<(), StoreError> {
+        let handouts = Arc::clone(self);
+        let written = self.control.spawn_blocking(move || handouts.write(None)).await;
+        written.unwrap_or_else(|error| Err(StoreError::Io { what: "write", path: "the store".into(), source: error.into() }))
+    }
+}

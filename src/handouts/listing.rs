@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::Handouts;
 use super::entry::{Entry, GOOD_FOR};
+use crate::audit::Line;
 use crate::clock::Timestamp;
 use crate::keys::KeyId;
+use crate::store::StoreError;
 use crate::store::records::Handed;
 use crate::upstream::UpstreamName;
 
@@ -32,17 +34,33 @@ impl Handouts {
         found
     }
 
-    /// Takes back all that was handed out to a key, at once; play sessions are closed at the media server in the background. What runs
-    /// already goes on. Gives how many there were.
-    pub fn take_back(self: &Arc<Self>, key: KeyId) -> usize {
-        let dropped: Vec<_> = self.good_of(key).into_iter().filter(|entry| entry.drop_out()).collect();
-        for entry in &dropped {
+    /// Takes back all that was handed out to a key: at once, and then in the store, with the line of the audit log that `told` makes of
+    /// how many there were. Play sessions are closed at the media server in the background. What runs already goes on. Gives how many
+    /// there were. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of it opens anything any more, but it may after a restart. The store is tried again meanwhile.
+    pub fn take_back(self: &Arc<Self>, key: KeyId, told: impl FnOnce(usize) -> Line) -> Result<usize, StoreError> {
+        let taken: Vec<_> = self.good_of(key).into_iter().filter(|entry| entry.take_back()).collect();
+        for entry in &taken {
             if matches!(entry.record.what, Handed::PlaySession(_)) {
                 self.spawn_close(Arc::clone(entry));
             }
         }
         self.news.notify_one();
-        dropped.len()
+        self.write(Some(told(taken.len())))?;
+        Ok(taken.len())
+    }
+
+    /// Closes the play sessions that were taken back before the last start, and that nobody could close until then.
+    pub(super) fn close_taken_back(self: &Arc<Self>) {
+        let mut taken = Vec::new();
+        self.entries.for_each(|entry| taken.extend(entry.is_gone().then(|| Arc::clone(entry))));
+        for entry in taken {
+            // Nothing is to be done where that cannot begin.
+            entry.set_closing(false);
+            self.spawn_close(entry);
+        }
     }
 
     fn good_of(&self, key: KeyId) -> Vec<Arc<Entry>> {

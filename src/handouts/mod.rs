@@ -20,7 +20,7 @@ mod sharded;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use self::entry::Entry;
 use self::people::People;
 use self::sharded::Sharded;
+use crate::audit::Line;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::index::{KeyIndex, Verified};
 use crate::keys::{KeyDigest, KeyHasher, Ticket};
@@ -69,6 +70,8 @@ pub struct Handouts {
     people: People,
     /// Something is to be written.
     news: Notify,
+    /// Lines of the audit log that are to be written with it. Held while somebody writes.
+    owed: Mutex<Vec<Line>>,
 }
 
 /// The one place where a ticket's text is kept.
@@ -129,8 +132,8 @@ impl Handouts {
             let digest = record.digest.clone();
             entries.put(&digest, Arc::new(Entry::stored(record)));
         }
-        let (current, people, news) = (Sharded::new(), Sharded::new(), Notify::new());
-        Ok(Arc::new(Self { hasher, index, clock, store, sessions, control, entries, current, people, news }))
+        let (current, people, news, owed) = (Sharded::new(), Sharded::new(), Notify::new(), Mutex::default());
+        Ok(Arc::new(Self { hasher, index, clock, store, sessions, control, entries, current, people, news, owed }))
     }
 
     /// Begins to write to the store and to end what is of dead keys. Ends when nobody holds the handouts any more.
@@ -141,6 +144,7 @@ impl Handouts {
                 handouts.bury_dead();
             }
         });
+        self.close_taken_back();
         self.control.spawn(keeper::run(Arc::downgrade(self)));
     }
 
@@ -256,6 +260,7 @@ impl Handouts {
             upstream: upstream.clone(),
             created_at: now,
             last_used_at: now,
+            is_taken_back: false,
         }
     }
 

@@ -279,6 +279,11 @@ impl Registry {
         self.commit(&mut self.writer(), act.into(), Vec::new())
     }
 
+    /// A line of the audit log, for whoever writes it with something of another room.
+    pub fn line(&self, act: Act) -> Line {
+        act.by(&self.actor, self.clock.now())
+    }
+
     /// Shows lines of the audit log until `visit` has enough.
     ///
     /// # Errors

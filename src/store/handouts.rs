@@ -22,6 +22,7 @@ struct Stored {
     upstream: UpstreamName,
     created_at: Timestamp,
     last_used_at: Timestamp,
+    is_taken_back: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +57,7 @@ pub(super) fn encode(sealer: &Sealer, record: &HandoutRecord) -> Result<Vec<u8>,
         upstream: record.upstream.clone(),
         created_at: record.created_at,
         last_used_at: record.last_used_at,
+        is_taken_back: record.is_taken_back,
     })
 }
 
@@ -81,6 +83,7 @@ pub(super) fn decode(sealer: &Sealer, digest: [u8; 32], bytes: &[u8]) -> Result<
         upstream: stored.upstream,
         created_at: stored.created_at,
         last_used_at: stored.last_used_at,
+        is_taken_back: stored.is_taken_back,
     })
 }
 
@@ -106,6 +109,7 @@ mod tests {
             upstream: UpstreamName::new("home"),
             created_at: Timestamp::from_millis(5),
             last_used_at: Timestamp::from_millis(6),
+            is_taken_back: false,
         };
         let bytes = encode(&sealer(), &record).expect("encoded");
         let text = String::from_utf8(bytes.clone()).expect("JSON");

@@ -88,6 +88,8 @@ pub struct HandoutRecord {
     pub created_at: Timestamp,
     /// When it was used last, or handed out; minutes may be missing.
     pub last_used_at: Timestamp,
+    /// An operator took it back: it opens nothing any more, and is kept only until its play session is closed at the upstream.
+    pub is_taken_back: bool,
 }
 
 /// What was handed out.

@@ -1,5 +1,6 @@
 //! The daemon killed at any moment, and a disk that takes no more.
 
+mod taken_back;
 mod under_load;
 
 use std::net::SocketAddr;

@@ -83,6 +83,7 @@ fn handout(number: u8, what: Handed) -> HandoutRecord {
         upstream: UpstreamName::new("home"),
         created_at: Timestamp::from_millis(1_000),
         last_used_at: Timestamp::from_millis(2_000),
+        is_taken_back: false,
     }
 }
 
@@ -282,7 +283,7 @@ fn handouts_come_back_as_they_were_written_and_are_replaced_and_removed_by_their
         assert_eq!(format!("{stored:?}"), format!("{records:?}"));
         assert!(stored.iter().zip(&records).all(|(stored, record)| stored.digest == record.digest && stored.secret == record.secret));
         assert!(matches!(&stored[1].what, Handed::PlaySession(id) if id.expose() == "play-session-id"));
-        let used = HandoutRecord { last_used_at: Timestamp::from_millis(9_000), ..records[0].clone() };
+        let used = HandoutRecord { last_used_at: Timestamp::from_millis(9_000), is_taken_back: true, ..records[0].clone() };
         let gone = [records[2].digest.clone(), KeyDigest::from_bytes([77; 32])].map(Change::RemoveHandout);
         store.commit(std::iter::once(Change::PutHandout(used.clone())).chain(gone).collect()).expect("committed");
         assert_eq!(format!("{:?}", store.handouts().expect("handouts")), format!("{:?}", [used, records[1].clone()]));

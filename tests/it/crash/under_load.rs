@@ -55,14 +55,24 @@ async fn exchange(address: SocketAddr, request: &str) -> Option<String> {
 
 /// The admin listener. What it shows is not swept: new keys are among it.
 #[derive(Clone)]
-struct Operator {
+pub(super) struct Operator {
     address: SocketAddr,
     token: String,
 }
 
 impl Operator {
+    /// Gives a gateway that does not run yet an admin listener and a token for it.
+    pub(super) async fn of(home: &Home) -> Self {
+        let address = free_address();
+        let config = std::fs::read_to_string(home.config()).expect("written");
+        home.write(&config.replace("[admin]\n", &format!("[admin]\nlisten = \"{address}\"\n")));
+        let token = home.run("admin tokens create rest --scope all -q").await.ok().trim().to_owned();
+        home.sweep.keep_secret(&token);
+        Self { address, token }
+    }
+
     /// What was answered, if it came whole.
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
+    pub(super) async fn ask(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (length, token) = (body.len(), &self.token);
         let head = format!(
@@ -166,14 +176,9 @@ async fn compare(home: &Home, operator: &Operator, told: &Told) {
 async fn a_kill_under_load_loses_what_was_counted_after_the_last_writing_and_no_key_no_revocation_and_no_line_of_the_log() {
     let standin = StandIn::start(Kind::Audiobookshelf, Options::default()).await.expect("a stand-in");
     let mut home = Home::of(&[&standin], "[usage]\nflush = \"1s\"");
-    let admin = free_address();
-    let config = std::fs::read_to_string(home.config()).expect("written");
-    home.write(&config.replace("[admin]\n", &format!("[admin]\nlisten = \"{admin}\"\n")));
+    let operator = Operator::of(&home).await;
     home.add_alice("alice").await;
     let key = home.key("busy", "alice").await;
-    let token = home.run("admin tokens create rest --scope all -q").await.ok();
-    home.sweep.keep_secret(token.trim());
-    let operator = Operator { address: admin, token: token.trim().to_owned() };
     home.start().await;
     let (mut sent, mut stored) = (0, 0);
     for round in 0..ROUNDS {
