@@ -20,7 +20,7 @@ pub(crate) async fn show(visitor: Visitor) -> Html<String> {
             p.note { "There is no account yet. Add one on the gateway's machine: " code { "keygate accounts add NAME" } }
         } @else {
             table.accounts {
-                thead { tr { @for name in ["Account", "State", "Sessions", "Last got", "Good until", "Credential", "Actions"] { th scope="col" { (name) } } } }
+                thead { tr { @for name in ["Account", "State", "Sessions", "Last renewed", "Good until", "Credential", "Actions"] { th scope="col" { (name) } } } }
                 tbody { @for account in &accounts { (line(&visitor, account)) } }
             }
         }
@@ -52,7 +52,7 @@ fn life(account: &AccountView, now: Timestamp) -> Markup {
         @if let Some((whole, left)) = left {
             progress max=(whole) value=(left) aria-label="what is left of it" {}
         }
-        @if let Some(at) = &account.renew_at { small { "renewed from " (show::time(at)) " on" } }
+        @if let Some(at) = &account.renew_at { small { "next renewal from " (show::time(at)) } }
     }
 }
 

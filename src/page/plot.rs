@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use crate::admin::usage::PointView;
-use crate::page::show::number;
+use crate::page::show::{bytes, number};
 
 /// Size of the large plot, in units of its own.
 const WIDTH: u64 = 720;
@@ -121,12 +121,13 @@ fn table(points: &[PointView], unit: &str) -> Markup {
         details {
             summary { "The same as a table" }
             table.figures {
-                thead { tr { th scope="col" { "When" } th scope="col" { "Answered" } th scope="col" { "Refused" } th scope="col" { "Failed" } } }
+                thead { tr { th scope="col" { "When" } th scope="col" { "Answered" } th scope="col" { "Refused" } th scope="col" { "Failed" } th scope="col" { "Moved" } } }
                 tbody {
                     @for (back, point) in points.iter().rev().enumerate().filter(|(_, point)| requests(point) > 0) {
                         tr {
                             th scope="row" { @if back == 0 { "now" } @else { "−" (back) " " (unit) } }
                             @for part in parts(point) { td { (number(part)) } }
+                            td { (bytes(u64::from(point.kib) * 1024)) }
                         }
                     }
                 }

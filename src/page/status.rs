@@ -90,7 +90,7 @@ fn health(upstream: &UpstreamView) -> Markup {
 fn upstreams(status: &StatusView, totals: &TotalsView) -> Markup {
     html! {
         table.upstreams {
-            thead { tr { @for name in ["Name", "State", "Version", "Answers in, last hour", "Requests", "To clients"] { th scope="col" { (name) } } } }
+            thead { tr { @for name in ["Name", "State", "Version", "Latency, last hour", "Requests", "To clients"] { th scope="col" { (name) } } } }
             tbody {
                 @for one in &status.upstreams {
                     @let of = totals.upstreams.get(&one.name);
@@ -117,10 +117,11 @@ fn latency(latency: Option<&LatencyView>) -> Markup {
     let Some(latency) = latency else { return html! { span.faint { "nobody asked" } } };
     let (half, most) = (show::millis(latency.p50_ms), show::millis(latency.p95_ms));
     let highest = latency.p95_ms_by_five_minutes.iter().flatten().copied().fold(0.0, f64::max);
+    let answers = usize::try_from(latency.answers).unwrap_or(usize::MAX);
     let label = format!("95 of 100 answers, by five minutes of the last hour: at most within {}", show::millis(highest));
     html! {
         (half) " " (plot::line(&latency.p95_ms_by_five_minutes, &label))
-        small { "95 % within " (most) " (" (counted(usize::try_from(latency.answers).unwrap_or(usize::MAX), "answer")) ")" }
+        small { "half of " (counted(answers, "answer")) "; 95 % within " (most) }
     }
 }
 

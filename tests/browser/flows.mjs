@@ -39,6 +39,75 @@ async function revoke(page, name, visitor) {
   await page.getByText("The key is revoked").waitFor();
 }
 
+// Limits, by the keyboard alone: a wrong one comes back with all that was written, and the cursor in it.
+async function limit(page, name, visitor, key) {
+  await page.goto("/keys");
+  await page.locator("summary", { hasText: "⋯" }).first().focus();
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), `Actions for ${name}`);
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/edit");
+  await page.locator("summary", { hasText: "Limits and networks" }).focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("127.0.0.0/8, ::1");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("often");
+  visitor.expected = 400;
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").getByText("is no rate").waitFor();
+  visitor.expected = undefined;
+  const field = page.getByLabel("Requests", { exact: true });
+  assert.ok(await field.evaluate((input) => input === document.activeElement && input.getAttribute("aria-invalid") === "true"));
+  const said = await field.evaluate((input) => input.getAttribute("aria-describedby").split(" ").map((id) => document.getElementById(id).textContent));
+  assert.ok(said.length === 2 && said[1].includes('"often" is no rate'), said.join());
+  assert.equal(await page.getByLabel("Only from these networks").inputValue(), "127.0.0.0/8, ::1");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("1/h");
+  await page.keyboard.press("Enter");
+  await page.getByText("The key was changed").waitFor();
+  await page.getByText("127.0.0.0/8, ::1/128").waitFor();
+  assert.deepEqual([await status(key), await status(key)], [200, 429]);
+}
+
+// The same with a pointer. Then the limits are lifted.
+async function limitAndLift(page, visitor, key) {
+  await page.getByRole("link", { name: "Edit" }).click();
+  await page.getByText("Limits and networks").click();
+  await page.getByLabel("Only from these networks").fill("192.168.1.7/24");
+  await page.getByLabel("Streams at once").fill("0");
+  visitor.expected = 400;
+  await page.getByRole("button", { name: "Change it" }).click();
+  assert.equal(await page.getByRole("alert").getByRole("link").count(), 2);
+  visitor.expected = undefined;
+  await page.getByLabel("Only from these networks").fill("192.0.2.0/24");
+  await page.getByLabel("Streams at once").fill("2");
+  await page.getByRole("button", { name: "Change it" }).click();
+  await page.getByText("The key was changed").waitFor();
+  assert.equal(await status(key), 403);
+  await page.getByRole("link", { name: "Edit" }).click();
+  await page.getByLabel("Only from these networks").fill("");
+  await page.getByRole("button", { name: "Change it" }).click();
+  await page.getByText("The key was changed").waitFor();
+  assert.equal(await status(key), 200);
+}
+
+// By a name that is none of the listener's, a page is shown that loads nothing.
+async function foreignName(chromium) {
+  const context = await chromium.newContext();
+  const page = await context.newPage();
+  const asked = [];
+  page.on("request", (request) => asked.push(request.url()));
+  const address = new URL("/keys", told.page);
+  address.hostname = "foreign.test";
+  const answer = await page.goto(address.href);
+  assert.equal(answer.status(), 421);
+  await page.getByText("this host name is none of the admin listener's").waitFor();
+  assert.deepEqual(asked, [address.href]);
+  await context.close();
+}
+
 async function withScript(chromium) {
   const visitor = await Visitor.come(chromium, { permissions: ["clipboard-read", "clipboard-write"] });
   const { page } = visitor;
@@ -69,7 +138,11 @@ async function withScript(chromium) {
   await page.goBack();
   assert.ok(!(await page.content()).includes(first), "and the browser's history has kept nothing");
 
-  await page.goto("/keys");
+  visitor.expected = 404;
+  await page.goto("/no/such/page");
+  await page.getByRole("heading", { name: "Not Found" }).waitFor();
+  visitor.expected = undefined;
+  await page.getByRole("link", { name: "Back to the keys" }).click();
   await page.getByRole("link", { name: "phone" }).click();
   const second = await rotate(page);
   assert.deepEqual([await status(first), await status(second)], [200, 200]);
@@ -96,6 +169,8 @@ async function withScript(chromium) {
   await page.getByRole("link", { name: "phone" }).click();
   await revoke(page, "phone", visitor);
   assert.equal(await status(second), 401);
+  const third = await make(page, "desk");
+  await limit(page, "desk", visitor, third);
   await accounts(page);
   await page.getByRole("button", { name: "Log out" }).click();
   await page.waitForURL("**/login");
@@ -132,6 +207,9 @@ async function accounts(page) {
   await page.goto("/accounts");
   await page.getByRole("button", { name: "Log in again" }).click();
   await page.getByText("The account is logged in").waitFor();
+  await page.getByRole("progressbar", { name: "what is left of it" }).waitFor();
+  await page.goto("/status");
+  await page.getByRole("img", { name: /^95 of 100 answers/ }).waitFor();
 }
 
 async function withoutScript(chromium) {
@@ -146,6 +224,7 @@ async function withoutScript(chromium) {
   const second = await rotate(page);
   assert.deepEqual([await status(first), await status(second)], [200, 200]);
   await page.getByRole("link", { name: "I have stored it" }).click();
+  await limitAndLift(page, visitor, second);
   await revoke(page, "no script", visitor);
   assert.deepEqual([await status(first), await status(second)], [401, 401]);
   await visitor.leave();
@@ -155,6 +234,7 @@ const chromium = await browser();
 try {
   await withScript(chromium);
   await withoutScript(chromium);
+  await foreignName(chromium);
 } finally {
   await chromium.close();
 }

@@ -42,13 +42,28 @@ async function tour(chromium, width, colorScheme) {
   await look(visitor, "login", "/login", label);
   await visitor.logIn();
   for (const [name, path] of Object.entries(PAGES)) await look(visitor, name, path, label);
+  await visitor.page.goto("/keys");
+  await visitor.page.locator("summary", { hasText: "⋯" }).nth(1).click();
+  await look(visitor, "menu", null, label);
   await visitor.page.goto("/keys/new");
   await visitor.page.getByLabel("Name", { exact: true }).fill(`tablet ${label}`);
+  await visitor.page.getByText("Limits and networks").click();
+  await look(visitor, "limits", null, label);
+  await visitor.page.getByLabel("Only from these networks").fill("192.168.1.7/24");
+  await visitor.page.getByLabel("Requests", { exact: true }).fill("often");
+  visitor.expected = 400;
+  await visitor.page.getByRole("button", { name: "Make the key" }).click();
+  await visitor.page.getByRole("alert").waitFor();
+  await look(visitor, "wrong", null, label);
+  visitor.expected = undefined;
+  await visitor.page.getByLabel("Only from these networks").fill("");
+  await visitor.page.getByLabel("Requests", { exact: true }).fill("60/min");
   await visitor.page.getByRole("button", { name: "Make the key" }).click();
   await visitor.page.waitForURL("**/secret");
   await look(visitor, "secret", null, label);
   visitor.expected = 404;
   await look(visitor, "error", "/keys/nothing", label);
+  await look(visitor, "nowhere", "/nowhere", label);
   await visitor.leave();
 }
 

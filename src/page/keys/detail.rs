@@ -11,12 +11,13 @@ use crate::admin::audit::{AuditQuery, Sort};
 use crate::admin::error::AdminError;
 use crate::admin::usage::{ClientView, KeyUsageView, StreamLine};
 use crate::page::error::PageError;
+use crate::page::keys::limits;
 use crate::page::layout::{self, Place};
 use crate::page::visitor::Visitor;
 use crate::page::{audit, plot, show};
 
 /// Lines of the audit log, of each sort.
-const LINES: usize = 12;
+const LINES: usize = 20;
 /// Groups of paths that are shown.
 const PATHS: usize = 10;
 /// Of two days that are kept, the plot shows one.
@@ -32,6 +33,7 @@ pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>) -> Result<Htm
     let body = html! {
         div.title { h1 { (key.name) " " (show::key_pill(&key)) } (actions(&visitor, &key)) }
         (facts(&visitor, &key))
+        @if let Some(limits) = &key.limits { h2 { "Limits" } (limits::shown(limits)) }
         (figures(&usage))
         h2 { "Running now" }
         (running(&visitor, &key, &usage.open))
@@ -61,7 +63,7 @@ fn actions(visitor: &Visitor, key: &KeyView) -> Markup {
     }
 }
 
-fn fact(name: &str, value: &Markup) -> Markup {
+pub(super) fn fact(name: &str, value: &Markup) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }
 
@@ -74,14 +76,6 @@ fn facts(visitor: &Visitor, key: &KeyView) -> Markup {
             (fact("Account", &html! { (key.account) }))
             (fact("May", &html! { (may) @if key.preset.is_none() { small { (key.scopes.join(", ")) } } }))
             @if let Some(libraries) = &key.libraries { (fact("Libraries", &html! { (libraries.join(", ")) })) }
-            @if let Some(limits) = &key.limits {
-                (fact("Limits", &html! {
-                    @if let Some(networks) = &limits.networks { div { "from " (networks.join(", ")) } }
-                    @if let Some(rate) = &limits.rate { div { (rate) } }
-                    @if let Some(streams) = limits.streams { div { (streams) " streams at once" } }
-                    @if let Some(bandwidth) = &limits.bandwidth { div { (bandwidth) } }
-                }))
-            }
             (fact("Expires", &key.expires_at.as_deref().map_or_else(|| html! { "never" }, show::time)))
             (fact("Made", &html! { (show::time(&key.created_at)) small { "by " (key.created_by) } }))
             @if let Some(at) = &key.last_used_at {

@@ -96,6 +96,8 @@ async fn a_key_is_made_copied_used_rotated_and_revoked_in_a_browser_with_and_wit
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_accessible_quiet_and_whole_at_every_size_in_light_and_dark() {
     let page = Page::open().await;
+    assert_eq!(page.status(page.site.rig.secret()).await, 200, "the account is logged in");
+    page.site.clock.advance(Duration::from_secs(900));
     let key = page.with_past();
     let gone = page.site.rig.another_key("old tablet");
     page.site.rig.keep().registry.revoke_key(gone.id()).expect("revoked");

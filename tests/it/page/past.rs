@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use keygate::clock::Clock as _;
 use keygate::keys::{KeyId, Scopes};
-use keygate::limits::Limits;
+use keygate::limits::{Limits, LimitsText};
 use keygate::registry::NewKey;
 use keygate::upstream::UpstreamName;
 use keygate::usage::count::Class;
@@ -26,6 +26,7 @@ struct User {
     target: &'static str,
     scopes: Scopes,
     days: Option<u64>,
+    limits: Limits,
     /// Requests in an hour of the day.
     busy: fn(u32) -> u32,
 }
@@ -39,11 +40,23 @@ fn users() -> Vec<User> {
         target,
         scopes: Scopes::FULL,
         days: Some(365),
+        limits: Limits::default(),
         busy,
     };
     let evening = |hour: u32| if (18..23).contains(&(hour % 24)) { 6 + hour % 5 } else { u32::from(hour.is_multiple_of(5)) };
     vec![
-        usual("Living room Kodi", "Kodi/21.1 (X11; Linux)", [192, 168, 1, 30], "x-emby-token", "/api/items/x1/play", evening),
+        User {
+            limits: LimitsText {
+                networks: Some(vec!["192.168.1.0/24".to_owned()]),
+                rate: Some("10/s burst 40".to_owned()),
+                streams: Some(3),
+                bandwidth: Some("40Mbit".to_owned()),
+                daily: Some("50GiB".to_owned()),
+            }
+            .try_into()
+            .expect("limits"),
+            ..usual("Living room Kodi", "Kodi/21.1 (X11; Linux)", [192, 168, 1, 30], "x-emby-token", "/api/items/x1/play", evening)
+        },
         usual("Home Assistant", "HomeAssistant/2026.11", [192, 168, 1, 4], "bearer", "/api/me", |_| 12),
         User {
             scopes: keygate::keys::Preset::Dashboard.scopes(),
@@ -80,7 +93,7 @@ impl Page {
                 is_active: true,
                 scopes,
                 libraries: None,
-                limits: Limits::default(),
+                limits: user.limits.clone(),
                 created_by: "alice (uid 1000)".to_owned(),
             };
             let record = keep.registry.create_key(new).expect("a key").record;
@@ -117,6 +130,15 @@ impl Page {
                 }
             }
             tally.hand_over(at);
+        }
+        for minute in 0..60_u64 {
+            for number in 0..20 {
+                tally.answered(
+                    &upstream,
+                    Duration::from_millis(if number % (7 + minute / 9) == 3 { 20 + minute * 3 } else { 3 + number % 9 }),
+                );
+            }
+            tally.hand_over(now.minus(Duration::from_secs((59 - minute) * 60)));
         }
         keep.usage.enter().expect("entered");
         keys[0].0.to_string()
