@@ -9,6 +9,7 @@ use crate::admin::audit::{AuditPage, AuditQuery};
 use crate::admin::certificates::TlsView;
 use crate::admin::error::AdminError;
 use crate::admin::key_list::KeyFilter;
+use crate::admin::outstanding::TicketLine;
 use crate::admin::page_sessions::PageSessions;
 use crate::admin::usage::{KeyUsageView, TotalsView};
 use crate::admin::{Actor, Admin};
@@ -95,6 +96,25 @@ impl Desk {
     pub async fn close_stream(&self, id: String) -> Answer<()> {
         let actor = self.actor;
         self.admin.blocking(move |admin| admin.close_stream(&id, actor).map(drop)).await
+    }
+
+    /// What was handed out to a key, and opens media without it.
+    pub async fn tickets(&self, id: String) -> Answer<Vec<TicketLine>> {
+        if self.admin.handouts.is_none() {
+            return Ok(Vec::new());
+        }
+        self.admin.blocking(move |admin| Ok(admin.tickets(&id)?.tickets)).await
+    }
+
+    /// Takes that back; its key stays good.
+    pub async fn take_tickets_back(&self, id: String) -> Answer<()> {
+        let actor = self.actor;
+        self.admin.blocking(move |admin| admin.take_tickets_back(&id, actor).map(drop)).await
+    }
+
+    /// Ends a login to the page; `false`: there was none of this number.
+    pub async fn end_session(&self, number: u64) -> Answer<bool> {
+        self.admin.end_page_session(number, self.actor).await
     }
 
     /// A part of the audit log.

@@ -34,6 +34,7 @@ pub(super) fn told(word: &str) -> Option<&'static str> {
         "enabled" => "The key is enabled again.",
         "revoked" => "The key is revoked: what ran on it has ended, and it is no use to anybody any more.",
         "closed" => "It is being closed. Its key stays good.",
+        "taken-back" => "What was handed out opens nothing any more. Its key stays good.",
         "ended" => "That login has ended.",
         "logged-in" => "The account is logged in at its media server.",
         "password" => "The media server accepts the password. It is kept, sealed.",

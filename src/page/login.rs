@@ -71,9 +71,7 @@ pub(crate) async fn log_out(
     Extension(visit): Extension<Visit>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {
-    let number = visitor.session.number;
-    visitor.desk.sessions().end(number);
-    tracing::info!(session = number, client = %visit.address, "login {number} to the admin page ended by itself");
+    visitor.desk.end_session(visitor.session.number).await?;
     with_cookie(&house, visit, None, "/login")
 }
 
@@ -130,14 +128,8 @@ pub(crate) async fn ask_to_end(visitor: Visitor, Path(number): Path<u64>) -> Htm
 }
 
 pub(crate) async fn end(visitor: Visitor, Path(number): Path<u64>) -> Result<Redirect, PageError> {
-    if !visitor.desk.sessions().end(number) {
+    if !visitor.desk.end_session(number).await? {
         return Err(AdminError::NotFound(format!("nobody is logged in with the number {number} any more")).into());
     }
-    tracing::info!(
-        session = number,
-        by = visitor.session.number,
-        "login {number} to the admin page ended by login {}",
-        visitor.session.number
-    );
     Ok(Redirect::to("/sessions?done=ended"))
 }

@@ -59,6 +59,7 @@ fn routes(admin: Arc<Admin>) -> Router {
         .route("/keys/{id}/enable", post(keys::end::enable))
         .route("/keys/{id}/revoke", get(keys::end::ask_to_revoke).post(keys::end::revoke))
         .route("/keys/{id}/streams/{stream}/close", get(keys::end::ask_to_close).post(keys::end::close))
+        .route("/keys/{id}/tickets", get(keys::end::ask_to_take_back).post(keys::end::take_back))
         .route("/accounts", get(accounts::show))
         .route("/accounts/{id}/login", post(accounts::log_in))
         .route("/accounts/{id}/password", get(accounts::ask_for_password).post(accounts::set_password))

@@ -69,7 +69,10 @@ impl Site {
         let public = ListenerView { url, address: rig.address, upstream: None, proxies: Vec::new() };
         let limits = SessionLimits { lifetime: Duration::from_secs(12 * 3600), idle: Duration::from_secs(3600) };
         let app = rig.app();
-        let admin = admin.with_usage(Arc::clone(&keep.usage)).with_running(Arc::clone(&app.gateway), app.server.pulses());
+        let admin = admin
+            .with_usage(Arc::clone(&keep.usage))
+            .with_handouts(Arc::clone(&keep.handouts))
+            .with_running(Arc::clone(&app.gateway), app.server.pulses());
         let admin = Arc::new(admin.with_session_limits(limits).with_listeners(vec![public]));
         let listener = AdminListener::bind("127.0.0.1:0".parse().unwrap(), acceptor, &["Keys.Home.Arpa".to_owned()]).unwrap();
         let address = listener.address();

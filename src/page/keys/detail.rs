@@ -30,6 +30,7 @@ pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>) -> Result<Htm
     let lines = |sort| AuditQuery { key: Some(key.id.clone()), limit: Some(LINES), sort: Some(sort), ..AuditQuery::default() };
     let notices = visitor.desk.audit(lines(Sort::Notices)).await?.entries;
     let acts = visitor.desk.audit(lines(Sort::Acts)).await?.entries;
+    let tickets = visitor.desk.tickets(key.id.clone()).await?.len();
     let body = html! {
         div.title { h1 { (key.name) " " (show::key_pill(&key)) } (actions(&visitor, &key)) }
         (facts(&visitor, &key))
@@ -37,6 +38,12 @@ pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>) -> Result<Htm
         (figures(&usage))
         h2 { "Running now" }
         (running(&visitor, &key, &usage.open))
+        @if tickets > 0 {
+            p.row {
+                span { (tickets) @if tickets == 1 { " ticket or id opens" } @else { " tickets and ids open" } " media without the key." }
+                a.button href={ "/keys/" (key.id) "/tickets" } { "Take back" }
+            }
+        }
         h2 { "Clients of the last 30 days" }
         @if usage.clients.is_empty() { p.faint { "none" } } @else { (clients(&visitor, &usage.clients.iter().collect::<Vec<_>>())) }
         h2 { "Last events" }

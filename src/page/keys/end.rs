@@ -137,3 +137,19 @@ pub(crate) async fn close(visitor: Visitor, Path((id, stream)): Path<(String, St
     visitor.desk.close_stream(stream).await?;
     Ok(Redirect::to(&format!("/keys/{}?done=closed", key.id)))
 }
+
+pub(crate) async fn ask_to_take_back(visitor: Visitor, Path(id): Path<String>) -> Page {
+    let key = visitor.desk.key(id).await?;
+    let tickets = visitor.desk.tickets(key.id.clone()).await?.len();
+    let body = html! {
+        p { "Players were given " (tickets) " tickets and ids that open media in place of the key. All of them die; what runs on them goes on." }
+        p { "The key stays good, and its clients are given new ones when they ask again." }
+    };
+    Ok(layout::ask(&visitor, &question(&key, &format!("Take back what was handed out to {}?", key.name), body, "Take back")))
+}
+
+pub(crate) async fn take_back(visitor: Visitor, Path(id): Path<String>) -> Result<Redirect, PageError> {
+    let key = visitor.desk.key(id).await?;
+    visitor.desk.take_tickets_back(key.id.clone()).await?;
+    Ok(Redirect::to(&format!("/keys/{}?done=taken-back", key.id)))
+}

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{Page, between};
+use crate::support::http as client;
 
 #[tokio::test]
 async fn how_quick_a_media_server_is_and_what_is_open_is_shown_and_told_to_programs() {
@@ -91,4 +92,43 @@ async fn keys_are_listed_in_parts_searched_sorted_and_chosen_by_how_they_stand()
     for what in ["edit", "rotate", "disable", "revoke"] {
         assert!(menu.contains(&format!("/{what}\"")), "{menu}");
     }
+}
+
+/// The first book of Audiobookshelf's stand-in.
+const BOOK: &str = "cdc24c99-721f-4d05-9e52-a4cbec99cd76";
+
+#[tokio::test]
+async fn what_was_handed_out_to_a_key_is_taken_back_at_the_page_while_the_key_stays_good() {
+    let page = Page::open().await;
+    let (gateway, secret) = (page.site.rig.address, page.site.rig.secret().to_owned());
+    let key = format!("/keys/{}", page.site.rig.key.id());
+    assert!(!page.get(&key).await.text().contains("Take back"));
+    let headers = [("x-emby-token", secret.as_str()), ("content-type", "application/json")];
+    let play = client::send(gateway, Method::POST, &format!("/api/items/{BOOK}/play"), &headers, "{}").await;
+    let track = format!("/public/session/{}/track/1", play.json()["id"].as_str().expect("an id"));
+    assert_eq!(client::get(gateway, &track, &[]).await.status, 200);
+    let shown = page.get(&key).await.text();
+    assert!(shown.contains("media without the key") && shown.contains(&format!("{key}/tickets")), "{shown}");
+    assert!(page.get(&format!("{key}/tickets")).await.text().contains("The key stays good"));
+    assert_eq!(client::get(gateway, &track, &[]).await.status, 200, "asking takes nothing back");
+    let taken = page.post(&format!("{key}/tickets"), &[]).await;
+    assert_eq!(taken.header("location"), Some(&*format!("{key}?done=taken-back")), "{}", taken.text());
+    assert_eq!((client::get(gateway, &track, &[]).await.status.as_u16(), page.status(&secret).await), (401, 200));
+    assert!(page.get("/audit").await.text().contains("<b>tickets-taken-back</b>"));
+}
+
+/// Once, what ended at the page was in the log alone.
+#[tokio::test]
+async fn logins_that_end_at_the_page_are_in_the_audit_log() {
+    let mut page = Page::open().await;
+    assert_eq!(page.post("/logout", &[]).await.status, 303);
+    page.log_in().await;
+    let first = page.cookie.clone();
+    page.log_in().await;
+    let number = page.site.admin.page_sessions().list()[1].number;
+    assert_eq!(page.post(&format!("/sessions/{number}/end"), &[]).await.status, 303);
+    let lines = page.get("/audit").await.text();
+    assert_eq!(lines.matches("<b>closed</b> page-session").count(), 2, "{lines}");
+    assert_eq!(page.site.bare(Method::GET, "/keys", &[("cookie", &first)], "").await.status, 303);
+    assert_eq!(page.post(&format!("/sessions/{number}/end"), &[]).await.status, 404, "nobody is there any more");
 }
