@@ -192,6 +192,9 @@ impl App {
         let tracer = keep.tracer(config, None)?;
         let gateway = Gateway::new(keep.known(config, challenges), settings.traced_by(tracer));
         keep.handouts.start();
+        if config.usage.is_enabled {
+            keep.usage.keep_daily(&keep.index)?;
+        }
         // Also where requests are not counted: what is refused at the admin listener is gathered there.
         keep.usage.start(config.usage.flush, &keep.control);
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;

@@ -39,6 +39,8 @@ pub enum Cause {
     Closed,
     /// It may not be used from the client's address any more.
     Elsewhere,
+    /// Its bytes of the day are used up.
+    UsedUp,
 }
 
 impl Cause {
@@ -51,6 +53,7 @@ impl Cause {
             Self::Moved => "key-moved",
             Self::Closed => "closed",
             Self::Elsewhere => "key-from-elsewhere",
+            Self::UsedUp => "key-daily",
         }
     }
 }
@@ -64,6 +67,7 @@ impl std::fmt::Display for Cause {
             Self::Moved => "the key was given to another account",
             Self::Closed => "an operator closed it",
             Self::Elsewhere => "the key may not be used from this address any more",
+            Self::UsedUp => "the key's bytes of the day are used up",
         })
     }
 }

@@ -134,7 +134,7 @@ impl ClientBody {
             return Poll::Ready(Some(Ok(rest)));
         }
         let polled = ready!(self.poll_data(cx, bytes_so_far));
-        Poll::Ready(polled.map(|data| data.map(|data| passed(self.pacer.as_mut(), data))))
+        passed(self.pacer.as_mut(), polled)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>, bytes_so_far: u64) -> Poll<Option<Result<Bytes, BodyError>>> {
@@ -243,10 +243,10 @@ impl Body for RequestBody {
 }
 
 /// What of some data goes on now.
-fn passed(pacer: Option<&mut Box<Pacer>>, data: Bytes) -> Bytes {
-    match pacer {
-        Some(pacer) => pacer.pass(data),
-        None => data,
+fn passed(pacer: Option<&mut Box<Pacer>>, polled: Option<Result<Bytes, BodyError>>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    match (pacer, polled) {
+        (Some(pacer), Some(Ok(data))) => pacer.pass(data).map(|data| Some(Ok(data))),
+        (_, polled) => Poll::Ready(polled),
     }
 }
 
@@ -365,7 +365,7 @@ impl Metered {
             return Poll::Ready(Some(Ok(rest)));
         }
         let polled = ready!(self.source.poll_data(cx));
-        Poll::Ready(polled.map(|data| data.map(|data| passed(self.pacer.as_mut(), data))))
+        passed(self.pacer.as_mut(), polled)
     }
 
     /// Whether the key died before the end. It is asked at each look, also where there is something to send: a client that reads slowly

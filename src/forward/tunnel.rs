@@ -13,6 +13,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 
+use crate::clock::Clock;
 use crate::forward::body::RequestBody;
 use crate::forward::rewrite::Outbound;
 use crate::forward::send::{check, within};
@@ -79,7 +80,6 @@ pub fn switching(upstream: &HeaderMap, response: &mut Response<crate::forward::b
 }
 
 /// Both ends of a tunnel, and what must live as long as it.
-#[derive(Debug)]
 pub struct Tunnel {
     /// The client's side.
     pub client: OnUpgrade,
@@ -95,6 +95,8 @@ pub struct Tunnel {
     pub(crate) down: Down,
     /// Where the client authenticates within the socket.
     pub(crate) engine: Option<Box<Engine>>,
+    /// Tells the day for which bytes count.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Tunnel {
@@ -122,6 +124,7 @@ impl Tunnel {
             down: self.down,
             engine: self.engine,
             farewell: Some(farewell),
+            clock: self.clock,
         };
         Some(Bridge::new(client, upstream, watch))
     }

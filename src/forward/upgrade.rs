@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+use crate::clock::Clock;
 use crate::forward::socketio::engine::Engine;
 use crate::forward::websocket::direction::{self, Direction, End};
 use crate::forward::websocket::down::Down;
@@ -43,7 +45,6 @@ pub struct Bridged {
 }
 
 /// What a bridge is held to.
-#[derive(Debug)]
 pub(crate) struct Watch {
     /// Ends with the key.
     pub(crate) admission: Admission,
@@ -55,10 +56,11 @@ pub(crate) struct Watch {
     pub(crate) engine: Option<Box<Engine>>,
     /// Tells when the program stops.
     pub(crate) farewell: Option<Farewell>,
+    /// Tells the day for which bytes count.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Copies until both sides have closed, one of them fails, nothing moved for the idle time-out, or keygate closes it.
-#[derive(Debug)]
 pub(crate) struct Bridge<C, U> {
     client: C,
     upstream: U,
@@ -69,6 +71,8 @@ pub(crate) struct Bridge<C, U> {
     /// The timer runs for an `auth` that has not come.
     is_early: bool,
     moved: u64,
+    /// Bytes that count against the limits of the key.
+    counted: u64,
     /// Messages of keygate's own.
     replies: Vec<&'static str>,
     ending: Option<Ending>,
@@ -99,6 +103,7 @@ where
             is_early,
             watch,
             moved: 0,
+            counted: 0,
             replies: Vec::new(),
             ending: None,
         }
@@ -140,6 +145,7 @@ where
             if let Some(trail) = &self.watch.trail {
                 trail.moved(self.to_upstream.bytes, self.to_client.bytes);
             }
+            self.count();
             if self.has_replied() || has_changed {
                 continue;
             }
@@ -153,6 +159,16 @@ where
             }
             ready!(self.poll_patience(cx))?;
         }
+    }
+
+    /// Counts what has moved against the key's bytes of the day. A socket does not end when these are used up: little passes through it,
+    /// and its client would only open the next one.
+    fn count(&mut self) {
+        let moved = self.to_upstream.bytes + self.to_client.bytes;
+        if let Some(limits) = self.watch.admission.permit().and_then(|permit| permit.key().limits()) {
+            limits.count_beside(moved - self.counted, self.watch.clock.now());
+        }
+        self.counted = moved;
     }
 
     /// Hears whether somebody has authenticated; `true`: another key is to be watched.
@@ -273,6 +289,7 @@ mod tests {
             down: Down::new(None, None),
             engine: None,
             farewell: None,
+            clock: Arc::new(crate::clock::SystemClock::new()),
         };
         Bridge::new((client, Bytes::new()), (upstream, Bytes::from_static(early)), watch)
     }

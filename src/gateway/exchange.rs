@@ -230,7 +230,8 @@ impl Route<'_> {
         if matches!(self.admission, Admission::Native(_)) {
             down.trust();
         }
-        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout, down, engine: self.engine }.run(worker.tasks());
+        let clock = Arc::clone(worker.gateway().clock());
+        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout, down, engine: self.engine, clock }.run(worker.tasks());
         Ok(answer)
     }
 

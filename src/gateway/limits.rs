@@ -8,7 +8,11 @@ use crate::forward::body::GatewayBody;
 use crate::forward::pace::Pacer;
 use crate::gateway::exchange::Route;
 use crate::gateway::pipeline::Visit;
+use crate::gateway::refusal::Refusal;
 use crate::gateway::respond;
+use crate::lifeline::Cause;
+use crate::limits::Exceeded;
+use crate::limits::daily::until_tomorrow;
 use crate::limits::live::Live;
 use crate::policy::{Client, Denied};
 
@@ -29,11 +33,22 @@ impl Visit<'_> {
         }
     }
 
-    /// Says on an answer what is left of a rate.
+    /// A request that ended while it ran because the day's bytes are used up reads what those after it read.
+    pub(super) fn worded(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::KeyDied(Cause::UsedUp) => {
+                Refusal::Exceeded(Exceeded::Daily { retry_after_secs: until_tomorrow(self.worker.gateway().clock().now()) })
+            }
+            refusal => refusal,
+        }
+    }
+
+    /// Says on an answer what is left of a rate, or that the day's bytes are used up.
     pub(super) fn tell_limits(&self, answer: &mut Response<GatewayBody>) {
         let Some(limits) = self.limits.take() else { return };
-        if let Some((rate, left)) = limits.requests_left(self.worker.gateway().clock().monotonic()) {
-            respond::with_rate(answer, rate, left);
+        let clock = self.worker.gateway().clock();
+        if let Some(quota) = limits.quota(clock.monotonic(), clock.now()) {
+            respond::with_quota(answer, quota);
         }
     }
 }
@@ -41,7 +56,15 @@ impl Visit<'_> {
 impl Route<'_> {
     /// What paces a body of the request; `None`: its key has no limits.
     pub(super) fn pacer(&self) -> Option<Box<Pacer>> {
-        let limits = self.admission.permit()?.key().limits()?;
-        Some(Pacer::new(Arc::clone(limits), Arc::clone(self.visit.worker.gateway().clock())))
+        let permit = self.admission.permit()?;
+        let limits = Arc::clone(permit.key().limits()?);
+        Some(Pacer::new(limits, Arc::clone(self.visit.worker.gateway().clock()), permit.lifeline().watch()))
+    }
+
+    /// Counts bytes that no body carries which could be paced.
+    pub(super) fn count(&self, bytes: usize) {
+        if let Some(limits) = self.admission.permit().and_then(|permit| permit.key().limits()) {
+            limits.count_beside(bytes as u64, self.visit.worker.gateway().clock().now());
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Worker {
                 response
             }
             Err(refusal) => {
-                let refusal = self.gateway().throttled(ip, refusal);
+                let refusal = visit.worded(self.gateway().throttled(ip, refusal));
                 if let Some(trail) = notes {
                     trail.refused(&refusal);
                 }

@@ -169,7 +169,9 @@ impl Route<'_> {
             false if sent.client_broke_rules() => Refusal::BrokenBody,
             false => Refusal::ClientBody,
         })?;
-        String::from_utf8(read.to_bytes().into()).map_err(|_| Refusal::Engine(crate::forward::socketio::query::Wrong::Request))
+        let read = read.to_bytes();
+        self.count(read.len());
+        String::from_utf8(read.into()).map_err(|_| Refusal::Engine(crate::forward::socketio::query::Wrong::Request))
     }
 
     /// The packets as they may go on. Each counts by what those before it brought about.
@@ -211,6 +213,7 @@ impl Route<'_> {
     /// The answer for the client.
     fn answer(&self, answered: Answered, seat: &Seat) -> Result<Response<GatewayBody>, Refusal> {
         let Answered { status, mut headers, body } = answered;
+        self.count(body.len());
         let body = if seat.standing() == Standing::Native { body } else { self.scrubbed(body)? };
         hop::strip(&mut headers);
         headers.remove(SET_COOKIE);

@@ -196,6 +196,7 @@ impl Refusal {
             }
             Self::KeyDied(Cause::Closed) => public!(SERVICE_UNAVAILABLE, "closed", "This request was closed by the operator."),
             Self::Exceeded(exceeded) | Self::Denied(Denied::Exceeded(exceeded), _) => limited(*exceeded),
+            Self::KeyDied(Cause::UsedUp) => USED_UP,
             Self::OtherNetwork | Self::KeyDied(Cause::Elsewhere) | Self::Denied(Denied::OtherNetwork, _) => OTHER_NETWORK,
             Self::NoKey
             | Self::ForeignCredential(_)
@@ -373,6 +374,9 @@ impl Refusal {
     }
 }
 
+const USED_UP: Public =
+    public!(TOO_MANY_REQUESTS, "daily_bytes_used_up", "This API key has moved as many bytes today as it may; try again tomorrow (UTC).");
+
 const UNREACHABLE: Public = public!(BAD_GATEWAY, "upstream_unreachable", "The media server cannot be reached.");
 const TIMEOUT: Public = public!(GATEWAY_TIMEOUT, "upstream_timeout", "The media server did not answer in time.");
 
@@ -394,6 +398,7 @@ const fn limited(exceeded: Exceeded) -> Public {
     match exceeded {
         Exceeded::Rate { .. } => public!(TOO_MANY_REQUESTS, "too_many_requests", "This API key was used too often; try again later."),
         Exceeded::Streams => public!(TOO_MANY_REQUESTS, "too_many_streams", "As many streams of this API key run as may; end one first."),
+        Exceeded::Daily { .. } => USED_UP,
     }
 }
 

@@ -12,7 +12,7 @@ use http_body::Body;
 use crate::forward::body::GatewayBody;
 use crate::gateway::refusal::Refusal;
 use crate::keys::Scopes;
-use crate::limits::rate::{Left, Rate};
+use crate::limits::live::Quota;
 use crate::upstream::dialect::OwnAnswer;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -63,13 +63,9 @@ pub fn without_body(mut response: Response<GatewayBody>) -> Response<GatewayBody
 
 /// What is left of a key's rate, in the three fields that clients know: draft-ietf-httpapi-ratelimit-headers up to its version 07, with the
 /// burst as the limit and seconds until all of it is back. (Later versions have one structured field; hardly a client reads it yet.) They
-/// take the place of the upstream's own.
-pub fn with_rate(answer: &mut Response<GatewayBody>, rate: Rate, left: Left) {
-    let values = [
-        ("ratelimit-limit", u64::from(rate.burst())),
-        ("ratelimit-remaining", left.remaining.into()),
-        ("ratelimit-reset", left.reset_secs),
-    ];
+/// take the place of the upstream's own. Once the day's bytes are used up they are about those, since a request more is of no use then.
+pub fn with_quota(answer: &mut Response<GatewayBody>, quota: Quota) {
+    let values = [("ratelimit-limit", quota.limit), ("ratelimit-remaining", quota.remaining), ("ratelimit-reset", quota.reset_secs)];
     for (name, value) in values {
         answer.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(value));
     }

@@ -134,6 +134,17 @@ impl KeyIndex {
         Some(Verified { shard: Arc::clone(&shard), position })
     }
 
+    /// How much of a key's limits is used; `None`: it has none. Takes a lock: not for requests, which find it with their key.
+    pub fn live(&self, id: KeyId) -> Option<Arc<Live>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).find(id).cloned()
+    }
+
+    /// The same of all keys that have limits.
+    pub fn lives(&self) -> Vec<(KeyId, Arc<Live>)> {
+        let lives = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.all().map(|(id, live)| (id, Arc::clone(live))).collect()
+    }
+
     /// Calls `visit` with the id of each key that has a secret which dies after `now` and at `until` or before; with two such secrets
     /// twice.
     pub fn visit_expiring(&self, now: Timestamp, until: Timestamp, mut visit: impl FnMut(KeyId)) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::BadLimit;
+use super::window::{Sum, Window};
 
 /// Bytes per second, [`Bandwidth::LEAST`] to [`Bandwidth::MOST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,19 +69,42 @@ const AHEAD: u64 = 250_000_000;
 /// Bytes that did not wait are not owed for longer than this.
 const OWED: u64 = 10_000_000_000;
 
-/// When the next byte of a key is due, for all cores.
+/// Over so many seconds a speed is measured.
+const MEASURED: u64 = 5;
+
+/// When the next byte of a key is due, and how fast they went, for all cores.
 #[derive(Debug, Default)]
-pub(super) struct Flow(AtomicU64);
+pub(super) struct Flow {
+    due: AtomicU64,
+    /// What passed in these seconds.
+    passing: Window,
+    /// What passed in some before.
+    passed: Window,
+}
 
 impl Flow {
     /// Counts bytes that go on now, and says for how long nothing more of the same body should.
     pub(super) fn pass(&self, bandwidth: Bandwidth, bytes: u64, now: Duration) -> Duration {
+        if let Some(before) = self.passing.add(period(now), bytes) {
+            self.passed.set(before);
+        }
         let (now, time) = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), bandwidth.time_of(bytes));
         let next = |due: u64| due.clamp(now, now.saturating_add(OWED)).saturating_add(time);
         // It always counts.
-        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(next(due))).unwrap_or_else(|due| due);
+        let before = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(next(due))).unwrap_or_else(|due| due);
         Duration::from_nanos((next(before) - now).saturating_sub(AHEAD))
     }
+
+    /// Bytes per second, as of the last five seconds that are over.
+    pub(super) fn speed(&self, now: Duration) -> u64 {
+        let before = period(now) - 1;
+        let of = |sum: Sum| sum.of(before) / MEASURED;
+        of(self.passing.sum()).max(of(self.passed.sum()))
+    }
+}
+
+fn period(now: Duration) -> i64 {
+    i64::try_from(now.as_secs() / MEASURED).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -132,6 +156,19 @@ mod tests {
         assert_eq!(flow.pass(rate, 2000, now * 2), Duration::ZERO, "time that was not used is not saved up");
         assert!(flow.pass(rate, 1 << 40, now * 2) > Duration::from_secs(1000));
         assert_eq!(flow.pass(rate, 2000, now * 2), Duration::from_secs(10), "nobody pays for the greed of another for ever");
+    }
+
+    #[test]
+    fn the_speed_is_that_of_the_last_five_seconds_that_are_over() {
+        let (flow, rate, seconds) = (Flow::default(), bandwidth("20Mbit"), Duration::from_secs);
+        assert_eq!(flow.speed(seconds(100)), 0);
+        flow.pass(rate, 4000, seconds(100));
+        flow.pass(rate, 1000, seconds(104));
+        assert_eq!(flow.speed(seconds(104)), 0, "these seconds are not over");
+        assert_eq!(flow.speed(seconds(105)), 1000);
+        flow.pass(rate, 10, seconds(106));
+        assert_eq!(flow.speed(seconds(109)), 1000, "also while others run");
+        assert_eq!((flow.speed(seconds(110)), flow.speed(seconds(115))), (2, 0));
     }
 
     proptest! {

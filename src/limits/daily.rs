@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::BadLimit;
+use super::window::{Sum, Window};
+use crate::clock::Timestamp;
 
 /// Bytes a day, [`DailyBytes::LEAST`] to [`DailyBytes::MOST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +48,50 @@ impl fmt::Display for DailyBytes {
     }
 }
 
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
+/// The day of UTC, in days since the epoch: a day is the same for usage, for limits and for whoever is told when to come again, wherever
+/// the gateway stands.
+pub const fn day_of(now: Timestamp) -> i64 {
+    now.as_millis().div_euclid(DAY)
+}
+
+/// Seconds until the next day of UTC, rounded up: 1 to 86400.
+pub fn until_tomorrow(now: Timestamp) -> u64 {
+    u64::try_from(DAY - now.as_millis().rem_euclid(DAY)).unwrap_or_default().div_ceil(1000)
+}
+
+/// How many bytes moved on a day: what outlives a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayUse {
+    /// Days since the epoch.
+    pub day: i64,
+    /// Bytes of bodies, in both directions.
+    pub bytes: u64,
+}
+
+/// What has moved today, on all cores.
+#[derive(Debug, Default)]
+pub(super) struct Today(Window);
+
+impl Today {
+    /// Counts bytes.
+    pub(super) fn count(&self, bytes: u64, now: Timestamp) {
+        self.0.add(day_of(now), bytes);
+    }
+
+    /// Bytes so far.
+    pub(super) fn bytes(&self, now: Timestamp) -> u64 {
+        self.0.sum().of(day_of(now))
+    }
+
+    /// Goes on from what was written down.
+    pub(super) fn resume(&self, used: DayUse) {
+        self.0.set(Sum::new(used.day, used.bytes));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -68,6 +116,21 @@ mod tests {
         for text in wrong.into_iter().chain(["18446744073709551615TiB", "99999999999999999999GiB"]) {
             assert!(text.parse::<DailyBytes>().expect_err(text).to_string().contains("50GiB"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_of_utc_with_nothing_used() {
+        let today = Today::default();
+        let midnight = Timestamp::from_secs(20_000 * 86_400);
+        let just_before = Timestamp::from_millis(midnight.as_millis() - 1);
+        today.resume(DayUse { day: 19_999, bytes: 40 });
+        today.count(2, just_before);
+        assert_eq!((today.bytes(just_before), today.bytes(midnight)), (42, 0));
+        today.count(7, midnight);
+        assert_eq!((today.bytes(midnight), today.bytes(just_before)), (7, 0));
+        assert_eq!((until_tomorrow(just_before), until_tomorrow(midnight)), (1, 86_400));
+        assert_eq!(until_tomorrow(Timestamp::from_millis(midnight.as_millis() + 1)), 86_400, "never too early");
+        assert_eq!(until_tomorrow(Timestamp::from_millis(-1)), 1);
     }
 
     proptest! {

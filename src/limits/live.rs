@@ -8,9 +8,11 @@ use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
 use super::bandwidth::{Bandwidth, Flow};
-use super::rate::{Left, Meter, Rate};
+use super::daily::{DailyBytes, DayUse, Today, day_of, until_tomorrow};
+use super::rate::{Left, Meter};
 use super::streams::{Place, Running};
 use super::{Exceeded, Limits, networks};
+use crate::clock::Timestamp;
 use crate::keys::KeyId;
 
 /// A limited key's limits as they are now. A rotated key and its old secret share one of these, and it outlives every change of the key:
@@ -21,12 +23,43 @@ pub struct Live {
     requests: Meter,
     pub(super) running: Running,
     flow: Flow,
+    today: Today,
+}
+
+/// How much of each limit is used; `None`: there is no such limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// What is left of the rate.
+    pub rate: Option<Left>,
+    /// Streams that run.
+    pub streams: Option<u32>,
+    /// Bytes per second, as of some seconds ago.
+    pub bandwidth: Option<u64>,
+    /// Bytes of today.
+    pub daily: Option<u64>,
+}
+
+/// What is left of a limit, for the fields of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// All of it: requests, or bytes.
+    pub limit: u64,
+    /// What of it may come at once now.
+    pub remaining: u64,
+    /// Seconds until all of it is back.
+    pub reset_secs: u64,
 }
 
 impl Live {
     /// With nothing used.
     pub fn new(limits: Limits) -> Self {
-        Self { limits: ArcSwap::from_pointee(limits), requests: Meter::default(), running: Running::default(), flow: Flow::default() }
+        Self {
+            limits: ArcSwap::from_pointee(limits),
+            requests: Meter::default(),
+            running: Running::default(),
+            flow: Flow::default(),
+            today: Today::default(),
+        }
     }
 
     /// What is limited now.
@@ -46,12 +79,16 @@ impl Live {
         self.limits.load().networks.as_ref().is_none_or(|networks| networks::hold(networks, address))
     }
 
-    /// Counts a request. `now`: monotonic.
+    /// Counts a request. `now`: monotonic; `today`: the wall clock.
     ///
     /// # Errors
-    /// [`Exceeded::Rate`]; then it is not counted.
-    pub fn request(&self, now: Duration) -> Result<(), Exceeded> {
-        let Some(rate) = self.limits.load().rate else { return Ok(()) };
+    /// [`Exceeded::Daily`] or [`Exceeded::Rate`]; then it is not counted.
+    pub fn request(&self, now: Duration, today: Timestamp) -> Result<(), Exceeded> {
+        let Limits { rate, daily, .. } = **self.limits.load();
+        if daily.is_some_and(|daily| self.is_used_up(daily, today)) {
+            return Err(Exceeded::Daily { retry_after_secs: until_tomorrow(today) });
+        }
+        let Some(rate) = rate else { return Ok(()) };
         self.requests.take(rate, now).map_err(|retry_after_secs| Exceeded::Rate { retry_after_secs })
     }
 
@@ -68,9 +105,28 @@ impl Live {
         self.running.count()
     }
 
-    /// How fast bodies may move now.
-    pub fn bandwidth(&self) -> Option<Bandwidth> {
-        self.limits.load().bandwidth
+    /// How fast bodies may move now, and how many bytes a day.
+    pub fn of_bodies(&self) -> (Option<Bandwidth>, Option<DailyBytes>) {
+        let limits = self.limits.load();
+        (limits.bandwidth, limits.daily)
+    }
+
+    /// Whether no more bytes may move today.
+    pub fn is_used_up(&self, daily: DailyBytes, now: Timestamp) -> bool {
+        self.today.bytes(now) >= daily.bytes()
+    }
+
+    /// Counts bytes of a body, or of a socket, that move now.
+    pub fn count(&self, bytes: u64, now: Timestamp) {
+        self.today.count(bytes, now);
+    }
+
+    /// Counts bytes of what does not end when the day's are used up, while they are not.
+    pub fn count_beside(&self, bytes: u64, now: Timestamp) {
+        let daily = self.limits.load().daily;
+        if daily.is_some_and(|daily| !self.is_used_up(daily, now)) {
+            self.count(bytes, now);
+        }
     }
 
     /// Counts bytes of a body that go on now, and says for how long nothing more of it should. `now`: monotonic.
@@ -78,10 +134,37 @@ impl Live {
         self.flow.pass(bandwidth, bytes, now)
     }
 
-    /// The rate and what is left of it, if requests are limited. `now`: monotonic.
-    pub fn requests_left(&self, now: Duration) -> Option<(Rate, Left)> {
-        let rate = self.limits.load().rate?;
-        Some((rate, self.requests.left(rate, now)))
+    /// What an answer is to tell: that the day's bytes are used up, else what is left of the rate. `now`: monotonic; `today`: the wall
+    /// clock.
+    pub fn quota(&self, now: Duration, today: Timestamp) -> Option<Quota> {
+        let Limits { rate, daily, .. } = **self.limits.load();
+        if let Some(daily) = daily.filter(|daily| self.is_used_up(*daily, today)) {
+            return Some(Quota { limit: daily.bytes(), remaining: 0, reset_secs: until_tomorrow(today) });
+        }
+        let rate = rate?;
+        let Left { remaining, reset_secs } = self.requests.left(rate, now);
+        Some(Quota { limit: rate.burst().into(), remaining: remaining.into(), reset_secs })
+    }
+
+    /// How much is used now, as [`Live::quota`].
+    pub fn used(&self, now: Duration, today: Timestamp) -> Used {
+        let limits = self.limits.load();
+        Used {
+            rate: limits.rate.map(|rate| self.requests.left(rate, now)),
+            streams: limits.streams.map(|_| self.streams()),
+            bandwidth: limits.bandwidth.map(|_| self.flow.speed(now)),
+            daily: limits.daily.map(|_| self.today.bytes(today)),
+        }
+    }
+
+    /// What is to outlive a restart; `None`: bytes are not limited by the day.
+    pub fn day_use(&self, now: Timestamp) -> Option<DayUse> {
+        self.limits.load().daily.map(|_| DayUse { day: day_of(now), bytes: self.today.bytes(now) })
+    }
+
+    /// Goes on from what outlived one. For who starts, before anything is counted.
+    pub fn resume(&self, used: DayUse) {
+        self.today.resume(used);
     }
 }
 
@@ -102,6 +185,16 @@ impl Lives {
         let live = self.0.entry(id).or_insert_with(|| Arc::new(Live::new(limits.clone())));
         live.set(limits);
         Some(Arc::clone(live))
+    }
+
+    /// Those of a key; `None`: it has no limits.
+    pub(crate) fn find(&self, id: KeyId) -> Option<&Arc<Live>> {
+        self.0.get(&id)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (KeyId, &Arc<Live>)> {
+        self.0.iter().map(|(id, live)| (*id, live))
     }
 
     /// Forgets keys that nobody else knows any more.

@@ -2,7 +2,8 @@
 //!
 //! [`Limits`] is what operators set; it has one written form for the store, the admin interface and the command line
 //! ([`LimitsText`]). [`live::Live`] is what requests meet: the limits as they are now and what of them is used, shared by all cores
-//! and found without a lock, through the key's entry in the index. A key without limits has no such thing.
+//! and found without a lock, through the key's entry in the index. A key without limits has no such thing. What is used is in memory;
+//! the bytes of the day alone outlive a restart, with the usage of their key.
 
 pub mod bandwidth;
 pub mod daily;
@@ -10,6 +11,7 @@ pub mod live;
 pub mod networks;
 pub mod rate;
 pub mod streams;
+mod window;
 
 use std::fmt;
 
@@ -91,6 +93,12 @@ pub enum Exceeded {
     /// As many of its streams run as may.
     #[error("as many streams of the key run as may")]
     Streams,
+    /// Its bodies had as many bytes today as they may.
+    #[error("the key's bytes of the day are used up")]
+    Daily {
+        /// When the next day begins, in seconds.
+        retry_after_secs: u64,
+    },
 }
 
 impl Exceeded {
@@ -99,13 +107,14 @@ impl Exceeded {
         match self {
             Self::Rate { .. } => "key-rate",
             Self::Streams => "key-streams",
+            Self::Daily { .. } => "key-daily",
         }
     }
 
     /// Seconds for `Retry-After`.
     pub const fn retry_after_secs(self) -> u64 {
         match self {
-            Self::Rate { retry_after_secs } => retry_after_secs,
+            Self::Rate { retry_after_secs } | Self::Daily { retry_after_secs } => retry_after_secs,
             // Nobody knows when one ends: soon enough for a player that was closed, and not so often that it is a burden.
             Self::Streams => 10,
         }

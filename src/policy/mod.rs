@@ -198,7 +198,7 @@ pub fn admit(
     }
     judge_rights(&verified, wanted)?;
     if let (Some(limits), Some(now)) = (verified.limits(), client.counted_at) {
-        limits.request(now)?;
+        limits.request(now, wanted.now)?;
     }
     let is_stream = client.counted_at.is_some() && !wanted.needs.and(STREAMS).is_empty();
     let place = verified.limits().filter(|_| is_stream).map(Live::stream).transpose()?;

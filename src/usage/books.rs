@@ -8,6 +8,7 @@ use crate::audit::{Act, Actor, Field, Line, Object, ObjectKind, Value, Verb};
 use crate::clock::Timestamp;
 use crate::keys::KeyId;
 use crate::keys::record::KeyRecord;
+use crate::limits::daily::DayUse;
 use crate::store::{Change, Store, StoreError};
 use crate::usage::measured::Measured;
 use crate::usage::open::StreamView;
@@ -46,6 +47,15 @@ struct Kept {
 struct Refusals {
     times: u64,
     key: Option<KeyId>,
+}
+
+/// What is to be written.
+pub(super) struct Writing<'a> {
+    pub(super) now: Timestamp,
+    /// Refusals too that were not gathered for long.
+    pub(super) all: bool,
+    /// What counts against a key's limit of bytes a day, if it has one.
+    pub(super) day_use: &'a dyn Fn(KeyId) -> Option<DayUse>,
 }
 
 /// What was taken to be written, so that it can be put back when that fails.
@@ -122,8 +132,8 @@ impl Books {
         self.open.values().flatten()
     }
 
-    /// What is to be written. `all`: refusals too that were not gathered for long.
-    pub(super) fn take(&mut self, now: Timestamp, all: bool, store: &dyn Store) -> Result<Taken, StoreError> {
+    /// Takes what is to be written.
+    pub(super) fn take(&mut self, Writing { now, all, day_use }: Writing<'_>, store: &dyn Store) -> Result<Taken, StoreError> {
         let mut taken = Taken { changes: Vec::new(), keys: Vec::new() };
         let since = self.refused_since;
         if since.is_some_and(|since| all || now.as_millis() - since.as_millis() >= GATHER_MILLIS || now < since) {
@@ -131,6 +141,7 @@ impl Books {
         }
         for (id, kept) in self.keys.iter_mut().filter(|(_, kept)| kept.is_dirty) {
             kept.is_dirty = false;
+            kept.usage.today = day_use(*id);
             taken.changes.push(Change::PutUsage(*id, Box::new(kept.usage.clone())));
             taken.keys.push(*id);
         }

@@ -24,13 +24,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 
-use self::books::Books;
+use self::books::{Books, Writing};
 use self::latency::Recent;
 use self::measured::Measured;
 use self::open::{StreamId, StreamView};
@@ -38,6 +38,8 @@ use self::record::{KeyUsage, LastUse, UpstreamUsage};
 use self::tally::{News, RefusalNews, Tally};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
+use crate::keys::index::KeyIndex;
+use crate::limits::daily::DayUse;
 use crate::store::{Store, StoreError};
 
 pub use self::books::NO_UPSTREAM;
@@ -57,6 +59,8 @@ pub struct Usage {
     closings: Mutex<Vec<StreamId>>,
     waiting_closings: AtomicUsize,
     on_close: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+    /// Where bytes count against the limits of keys.
+    limits: OnceLock<Arc<KeyIndex>>,
 }
 
 impl fmt::Debug for Usage {
@@ -83,7 +87,30 @@ impl Usage {
             closings: Mutex::default(),
             waiting_closings: AtomicUsize::new(0),
             on_close: Mutex::default(),
+            limits: OnceLock::new(),
         }))
+    }
+
+    /// Lets keys with a limit of bytes a day go on from what they had used, and writes that down with all else from now on. For who starts,
+    /// before anything is counted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_daily(&self, index: &Arc<KeyIndex>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for (key, live) in index.lives() {
+            if live.day_use(now).is_some()
+                && let Some(used) = self.store.usage(key)?.and_then(|usage| usage.today)
+            {
+                live.resume(used);
+            }
+        }
+        self.limits.get_or_init(|| Arc::clone(index));
+        Ok(())
+    }
+
+    fn day_use(&self, key: KeyId) -> Option<DayUse> {
+        self.limits.get()?.live(key)?.day_use(self.clock.now())
     }
 
     /// Enters what comes, and writes it down every so often, until nobody holds this any more.
@@ -134,7 +161,8 @@ impl Usage {
         self.enter()?;
         // Nobody waits for the books while the store writes.
         let now = self.clock.now();
-        let (changes, keys) = self.books().take(now, all, &*self.store)?.into_parts();
+        let when = Writing { now, all, day_use: &|key| self.day_use(key) };
+        let (changes, keys) = self.books().take(when, &*self.store)?.into_parts();
         let written = if changes.is_empty() { Ok(()) } else { self.store.commit(changes) };
         match &written {
             Ok(()) => {

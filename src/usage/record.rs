@@ -7,10 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::limits::daily::DayUse;
 use crate::usage::agent;
 use crate::usage::count::{Class, Counts};
 use crate::usage::ring::{Point, Ring};
 use crate::usage::tally::{ClientSeen, KeyNews, SecretTag, UpstreamNews};
+
+pub use crate::limits::daily::day_of;
 
 /// Clients of one key that are remembered; the longest unseen goes first.
 const CLIENTS: usize = 24;
@@ -57,6 +60,9 @@ pub struct KeyUsage {
     pub hours: Ring<48>,
     /// The last 30 days.
     pub days: Ring<30>,
+    /// What counts against its limit of bytes a day, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub today: Option<DayUse>,
 }
 
 /// When a key was used last, and by whom: what lists show.
@@ -82,11 +88,6 @@ pub fn minute_of(at: Timestamp) -> i64 {
 /// See [`minute_of`].
 pub fn hour_of(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(3_600_000)
-}
-
-/// See [`minute_of`].
-pub fn day_of(at: Timestamp) -> i64 {
-    at.as_millis().div_euclid(86_400_000)
 }
 
 impl Point {

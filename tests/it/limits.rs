@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod cli;
+mod daily;
 mod networks;
 mod rate;
 mod streams;
