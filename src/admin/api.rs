@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::admin::available::{AvailableUser, AvailableUsers};
 use crate::admin::certificates::CertificateView;
-use crate::admin::limits::PatchLimits;
+use crate::admin::limits::{LimitsUsed, PatchLimits};
 use crate::admin::open::OpenView;
 use crate::admin::reload::ReloadView;
 use crate::limits::LimitsText;
@@ -52,6 +52,9 @@ pub struct KeyView {
     pub libraries: Option<Vec<String>>,
     /// What it may do no more than; null: it has no limits.
     pub limits: Option<LimitsText>,
+    /// How much of them is used now; null in lists, for a key without limits, and where no running gateway is asked.
+    #[serde(default)]
+    pub limits_used: Option<LimitsUsed>,
     /// Always null, as upstream.
     pub permissions: Option<String>,
     /// When it was made.

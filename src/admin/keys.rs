@@ -131,7 +131,10 @@ impl Admin {
     fn one_key(&self, record: &KeyRecord) -> OneKey {
         // What cannot be read is not shown; the key is.
         let last = self.last_uses(std::slice::from_ref(record)).unwrap_or_default();
-        OneKey { api_key: view(record, self.sessions.account(record.account).as_ref(), last.get(&record.id), self.clock.now()) }
+        let mut api_key = view(record, self.sessions.account(record.account).as_ref(), last.get(&record.id), self.clock.now());
+        let live = self.running.as_ref().and_then(|running| running.gateway.limits_of(record.id));
+        api_key.limits_used = live.map(|live| limits::used(&live, &*self.clock));
+        OneKey { api_key }
     }
 
     fn with_secret(&self, created: Created) -> OneKey {
@@ -212,6 +215,7 @@ pub(super) fn view(record: &KeyRecord, account: Option<&Arc<AccountRecord>>, las
         preset: Preset::of(record.scopes).map(|preset| preset.name().to_owned()),
         libraries: record.libraries.clone(),
         limits: limits::view(&record.limits),
+        limits_used: None,
         permissions: None,
         created_at: iso(record.created_at),
         updated_at: iso(record.updated_at),

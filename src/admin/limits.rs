@@ -6,7 +6,69 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::error::AdminError;
+use crate::clock::Clock;
+use crate::limits::bandwidth::Bandwidth;
+use crate::limits::daily::{DailyBytes, until_tomorrow};
+use crate::limits::live::Live;
+use crate::limits::rate::{Left, Rate};
 use crate::limits::{BadLimit, Limits, LimitsPatch, LimitsText, networks, some_streams};
+
+/// How much of a key's limits is used now. What is not limited is null.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsUsed {
+    /// Requests.
+    pub rate: Option<RateUsed>,
+    /// Streams.
+    pub streams: Option<StreamsUsed>,
+    /// The speed of bodies.
+    pub bandwidth: Option<BandwidthUsed>,
+    /// Bytes of bodies today.
+    pub daily: Option<DailyUsed>,
+}
+
+/// What is left of a rate.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateUsed {
+    /// Requests that may come at once now.
+    pub remaining: u32,
+    /// Requests that may come at once when none came for a while.
+    pub most: u32,
+    /// Seconds until so many may again.
+    pub reset_seconds: u64,
+}
+
+/// How many streams run.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StreamsUsed {
+    /// Now.
+    pub running: u32,
+    /// At most.
+    pub most: u32,
+}
+
+/// How fast bodies move.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BandwidthUsed {
+    /// As of the last five seconds that are over.
+    pub bytes_per_second: u64,
+    /// At most.
+    pub most_bytes_per_second: u64,
+}
+
+/// How many bytes have moved today.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DailyUsed {
+    /// Today, a day of UTC.
+    pub bytes: u64,
+    /// At most; what runs when this is reached goes a little beyond it.
+    pub most_bytes: u64,
+    /// Seconds until the next day.
+    pub reset_seconds: u64,
+}
 
 /// Changes to limits; what is absent stays, and null lifts a limit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +129,22 @@ fn some_network(networks: Option<&[String]>) -> Result<(), AdminError> {
     let nowhere =
         "a key without a network can be used from nowhere: name some, or leave networks out for everywhere; isActive switches a key off";
     if networks.is_some_and(<[String]>::is_empty) { Err(AdminError::Invalid(nowhere.into())) } else { Ok(()) }
+}
+
+/// How much of them is used.
+pub(super) fn used(live: &Live, clock: &dyn Clock) -> LimitsUsed {
+    let (now, today, limits) = (clock.monotonic(), clock.now(), live.limits());
+    let used = live.used(now, today);
+    let rate = |(left, rate): (Left, Rate)| RateUsed { remaining: left.remaining, most: rate.burst(), reset_seconds: left.reset_secs };
+    let bandwidth =
+        |(bytes_per_second, most): (u64, Bandwidth)| BandwidthUsed { bytes_per_second, most_bytes_per_second: most.bytes_per_second() };
+    let daily = |(bytes, most): (u64, DailyBytes)| DailyUsed { bytes, most_bytes: most.bytes(), reset_seconds: until_tomorrow(today) };
+    LimitsUsed {
+        rate: used.rate.zip(limits.rate).map(rate),
+        streams: used.streams.zip(limits.streams).map(|(running, most)| StreamsUsed { running, most }),
+        bandwidth: used.bandwidth.zip(limits.bandwidth).map(bandwidth),
+        daily: used.daily.zip(limits.daily).map(daily),
+    }
 }
 
 /// As answers show them; `None`: the key has none.

@@ -269,10 +269,12 @@ fn expires(key: &KeyView) -> String {
 
 async fn show(key: &str, global: &Global, output: &mut Output) -> Result<(), Failure> {
     let backend = Backend::open(global, output).await?;
-    let mut key = find(&backend, key, true).await?;
+    let found = find(&backend, key, true).await?;
+    let one: OneKey = backend.get(&format!("/api/api-keys/{}", found.id)).await?;
     if output.format() == Format::Json {
-        return output.json(&OneKey { api_key: key });
+        return output.json(&one);
     }
+    let mut key = one.api_key;
     let used = usage::rows(&usage::of(&backend, &key).await?);
     let limits = limits::lines(&mut key);
     let (scopes, libraries) = (key.scopes.join(", "), key.libraries.as_ref().map(|libraries| libraries.join(", ")));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::admin::api::{KeyView, NewKeyRequest, PatchKeyRequest};
-use crate::admin::limits::PatchLimits;
+use crate::admin::limits::{BandwidthUsed, DailyUsed, PatchLimits, RateUsed, StreamsUsed};
 use crate::cli::failure::Failure;
 use crate::limits::bandwidth::Bandwidth;
 use crate::limits::daily::DailyBytes;
@@ -102,14 +102,40 @@ fn said(switch: &str, parsed: Result<(), BadLimit>) -> Result<(), Failure> {
     parsed.map_err(|error| Failure::usage(format!("{switch}: {error}")))
 }
 
-/// The lines of `keygate keys show` about limits.
-pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 5] {
+/// The lines of `keygate keys show` about limits, with how much of them is used.
+pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 6] {
     let limits = key.limits.take().unwrap_or_default();
+    let are_counted = limits != LimitsText { networks: limits.networks.clone(), ..LimitsText::default() };
+    let unknown = (are_counted && key.limits_used.is_none()).then(|| "not known: no running keygate was asked".to_owned());
+    let used = key.limits_used.take();
+    let used = used.as_ref();
     [
         ("only from", limits.networks.map(|networks| networks.join(", "))),
-        ("rate", limits.rate),
-        ("streams", limits.streams.map(|most| most.to_string())),
-        ("bandwidth", limits.bandwidth),
-        ("daily", limits.daily),
+        ("rate", with(limits.rate, used.and_then(|used| used.rate.as_ref()).map(rate))),
+        ("streams", with(limits.streams.map(|most| most.to_string()), used.and_then(|used| used.streams.as_ref()).map(streams))),
+        ("bandwidth", with(limits.bandwidth, used.and_then(|used| used.bandwidth.as_ref()).map(bandwidth))),
+        ("daily", with(limits.daily, used.and_then(|used| used.daily.as_ref()).map(daily))),
+        ("used of limits", unknown),
     ]
+}
+
+/// A limit, and how much of it is used if that is known.
+fn with(limit: Option<String>, used: Option<String>) -> Option<String> {
+    Some(limit? + &used.map(|used| format!(" ({used})")).unwrap_or_default())
+}
+
+fn rate(used: &RateUsed) -> String {
+    format!("{} of {} at once left, all of them in {} s", used.remaining, used.most, used.reset_seconds)
+}
+
+fn streams(used: &StreamsUsed) -> String {
+    format!("{} now", used.running)
+}
+
+fn bandwidth(used: &BandwidthUsed) -> String {
+    format!("{} of {} bytes a second now", used.bytes_per_second, used.most_bytes_per_second)
+}
+
+fn daily(used: &DailyUsed) -> String {
+    format!("{} of {} bytes today; the next day of UTC begins in {} s", used.bytes, used.most_bytes, used.reset_seconds)
 }

@@ -35,8 +35,9 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::routing::Settings;
 use crate::handouts::Handouts;
 use crate::keys::index::{KeyIndex, Verified};
-use crate::keys::{ApiKey, KeyDigest, KeyHasher};
+use crate::keys::{ApiKey, KeyDigest, KeyHasher, KeyId};
 use crate::lifeline::Lifelines;
+use crate::limits::live::Live;
 use crate::server::accept::Connections;
 use crate::server::drain::Tasks;
 use crate::upstream::client::Pool;
@@ -185,6 +186,11 @@ impl Gateway {
     /// A key as requests find it, if it is known.
     pub(crate) fn find(&self, key: &ApiKey) -> Option<Verified> {
         self.index.find(&self.hasher.digest(key))
+    }
+
+    /// How much of a key's limits is used; `None`: it has none. Takes a lock: not for requests.
+    pub(crate) fn limits_of(&self, id: KeyId) -> Option<Arc<Live>> {
+        self.index.live(id)
     }
 
     /// Why a key is not known.

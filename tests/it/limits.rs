@@ -6,6 +6,7 @@ mod daily;
 mod networks;
 mod rate;
 mod streams;
+mod used;
 
 use std::sync::Arc;
 
