@@ -14,6 +14,8 @@ use crate::upstream::Kind;
 
 /// Entries that the journal keeps; older ones go.
 const JOURNAL_LIMIT: usize = 16_384;
+/// Messages of clients that are kept; older ones go.
+const SAID_LIMIT: usize = 4096;
 /// Messages that a slow socket may be behind.
 const PUSH_LIMIT: usize = 64;
 
@@ -72,6 +74,7 @@ struct Inner {
     counters: Mutex<Counters>,
     journal: Mutex<VecDeque<Seen>>,
     uploads: Mutex<Vec<Upload>>,
+    said: Mutex<VecDeque<String>>,
     faults: Mutex<Faults>,
     ledger: Mutex<Ledger>,
     push: broadcast::Sender<String>,
@@ -85,6 +88,7 @@ impl Control {
                 counters: Mutex::default(),
                 journal: Mutex::default(),
                 uploads: Mutex::default(),
+                said: Mutex::default(),
                 faults: Mutex::default(),
                 ledger: Mutex::new(Ledger::new(kind, options)),
                 push: broadcast::channel(PUSH_LIMIT).0,
@@ -111,6 +115,11 @@ impl Control {
     /// Bodies that upload routes took, oldest first.
     pub fn uploads(&self) -> Vec<Upload> {
         lock(&self.inner.uploads).clone()
+    }
+
+    /// What clients said on the sockets of Emby and Jellyfin, oldest first (the last 4096 messages).
+    pub fn said(&self) -> Vec<String> {
+        lock(&self.inner.said).iter().cloned().collect()
     }
 
     /// Changes what goes wrong on purpose, from the next request on.
@@ -216,6 +225,14 @@ impl Control {
 
     pub(super) fn record_upload(&self, upload: Upload) {
         lock(&self.inner.uploads).push(upload);
+    }
+
+    pub(super) fn record_said(&self, message: &str) {
+        let mut said = lock(&self.inner.said);
+        if said.len() == SAID_LIMIT {
+            said.pop_front();
+        }
+        said.push_back(message.to_owned());
     }
 
     pub(super) fn ordered_faults(&self) -> Faults {

@@ -20,6 +20,7 @@ use crate::forward::send::{check, within};
 use crate::forward::socketio::engine::Engine;
 use crate::forward::upgrade::{Bridge, Bridged, Watch};
 use crate::forward::websocket::down::Down;
+use crate::forward::websocket::judge::Judge;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::trail::Trail;
 use crate::policy::Admission;
@@ -97,6 +98,8 @@ pub struct Tunnel {
     pub(crate) engine: Option<Box<Engine>>,
     /// Tells the day for which bytes count.
     pub clock: Arc<dyn Clock>,
+    /// What judges the client's messages elsewhere.
+    pub(crate) judge: Option<Box<Judge>>,
 }
 
 impl Tunnel {
@@ -123,6 +126,7 @@ impl Tunnel {
             idle_timeout: self.idle_timeout,
             down: self.down,
             engine: self.engine,
+            judge: self.judge,
             farewell: Some(farewell),
             clock: self.clock,
         };

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::forward::socketio::engine::Engine;
 use crate::forward::websocket::direction::{self, Direction, End};
 use crate::forward::websocket::down::Down;
+use crate::forward::websocket::judge::Judge;
 use crate::forward::websocket::{Closing, frame};
 use crate::gateway::trail::Trail;
 use crate::lifeline::Cause;
@@ -54,6 +55,8 @@ pub(crate) struct Watch {
     pub(crate) down: Down,
     /// Where the client authenticates within the socket.
     pub(crate) engine: Option<Box<Engine>>,
+    /// What judges the client's messages elsewhere.
+    pub(crate) judge: Option<Box<Judge>>,
     /// Tells when the program stops.
     pub(crate) farewell: Option<Farewell>,
     /// Tells the day for which bytes count.
@@ -139,7 +142,7 @@ where
             {
                 return Poll::Ready(Err(if cause == Cause::Closed { Closing::CLOSED } else { Closing::REVOKED }.into()));
             }
-            let up = self.to_upstream.poll(cx, &mut self.client, &mut self.upstream, &mut self.watch.engine)?;
+            let up = self.poll_up(cx)?;
             let has_changed = self.hear();
             let down = self.to_client.poll(cx, &mut self.upstream, &mut self.client, &mut self.watch.down)?;
             if let Some(trail) = &self.watch.trail {
@@ -169,6 +172,14 @@ where
             limits.count_beside(moved - self.counted, self.watch.clock.now());
         }
         self.counted = moved;
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let (client, upstream) = (&mut self.client, &mut self.upstream);
+        match &mut self.watch.judge {
+            None => self.to_upstream.poll(cx, client, upstream, &mut self.watch.engine),
+            judge => self.to_upstream.poll(cx, client, upstream, judge),
+        }
     }
 
     /// Hears whether somebody has authenticated; `true`: another key is to be watched.
@@ -288,6 +299,7 @@ mod tests {
             idle_timeout: Duration::from_secs(600),
             down: Down::new(None, None),
             engine: None,
+            judge: None,
             farewell: None,
             clock: Arc::new(crate::clock::SystemClock::new()),
         };

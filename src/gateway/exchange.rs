@@ -231,7 +231,9 @@ impl Route<'_> {
             down.trust();
         }
         let clock = Arc::clone(worker.gateway().clock());
-        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout, down, engine: self.engine, clock }.run(worker.tasks());
+        let judge = sockets::judge(worker, &self.site.upstream, self.visit.client.ip, &self.admission);
+        Tunnel { client, upstream, admission: self.admission, trail, idle_timeout, down, engine: self.engine, judge, clock }
+            .run(worker.tasks());
         Ok(answer)
     }
 

@@ -18,6 +18,7 @@ use crate::forward::socketio::seat::{Seat, Standing};
 use crate::forward::socketio::{Doorman, Judging, Verdict};
 use crate::forward::websocket::Closing;
 use crate::forward::websocket::down::{Down, Search};
+use crate::forward::websocket::judge::Judge;
 use crate::gateway::Worker;
 use crate::gateway::exchange::Route;
 use crate::gateway::guessing;
@@ -30,8 +31,9 @@ use crate::policy::{self, Admission, Denied, Permit, Proof};
 use crate::redact::Redacted;
 use crate::secret::Secret;
 use crate::target::Path;
+use crate::upstream::Kind;
 use crate::upstream::client::Upstream;
-use crate::upstream::dialect::{RouteClass, TokenState};
+use crate::upstream::dialect::{RouteClass, TokenState, messages};
 use crate::upstream::session::SessionError;
 use crate::usage::tally::Refused;
 
@@ -69,6 +71,32 @@ pub(super) fn down(worker: &Rc<Worker>, upstream: &Arc<Upstream>, engine: Option
         down.trust();
     }
     down
+}
+
+/// What judges the messages of clients of Emby and Jellyfin: by the rights that the key has when they come. People with logins of the
+/// server's own may say all but what is for administrators, as in requests.
+pub(super) fn judge(worker: &Rc<Worker>, upstream: &Arc<Upstream>, client: IpAddr, admission: &Admission) -> Option<Box<Judge>> {
+    if upstream.kind == Kind::Audiobookshelf {
+        return None;
+    }
+    let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
+    let holder = admission.permit().map(|permit| (permit.key().id(), permit.key().digest(), permit.proof().carrier()));
+    Some(Box::new(Judge::new(move |message| {
+        let needs = messages::needs(message);
+        let has = match &holder {
+            Some((_, digest, _)) => worker.gateway().index.find(digest).map_or(Scopes::NONE, |key| key.scopes()),
+            None => Scopes::FULL,
+        };
+        let missing = needs.without(has);
+        if !missing.is_empty() {
+            let (refusal, key) = match &holder {
+                Some((id, _, carrier)) => (Refusal::denied(Denied::MissingScope { missing, has }, *carrier), Some(*id)),
+                None => (Refusal::Restricted, None),
+            };
+            worker.refused_within(&upstream, client, &refusal, key);
+        }
+        missing.is_empty()
+    })))
 }
 
 /// A request to Engine.IO's endpoint.

@@ -8,7 +8,8 @@ use keygate::upstream::Kind;
 
 use crate::login::{form, login_path};
 use crate::support::http::{self, Answer};
-use crate::support::{ALICE_PASSWORD, Rig, Setup, manual_clock};
+use crate::support::socket::Socket;
+use crate::support::{self, ALICE_PASSWORD, Rig, Setup, manual_clock};
 
 const PATH: &str = "/keygate-test/echo";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -251,6 +252,22 @@ async fn a_native_socket_passes_with_its_own_credential_and_with_none_it_does_no
             let answer = http::raw(rig.address, &http::head("GET", &format!("{path}{query}"), &lines)).await;
             assert_eq!(http::status_of(&answer), status, "{kind} {query}: {answer}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_say_on_their_sockets_passes_but_for_what_is_for_administrators() {
+    for kind in [Kind::Emby, Kind::Jellyfin] {
+        let rig = rig(kind).await;
+        let token = own_token(&rig, kind).await;
+        let target = if kind == Kind::Emby { "/embywebsocket?api_key" } else { "/socket?ApiKey" };
+        let mut socket = Socket::open(&rig, &format!("{target}={token}&deviceId=d1"), "").await;
+        for name in ["SessionsStart", "ActivityLogEntryStart", "Something", "KeepAlive"] {
+            socket.say(&format!("{{\"MessageType\":\"{name}\"}}")).await;
+        }
+        support::until("the last one is heard", || rig.standin.control().said().iter().any(|text| text.contains("KeepAlive"))).await;
+        let said = rig.standin.control().said();
+        assert!(said.len() == 3 && !said.iter().any(|text| text.contains("ActivityLog")), "{kind}: {said:?}");
     }
 }
 

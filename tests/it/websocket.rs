@@ -1,5 +1,7 @@
 //! WebSockets: nothing goes through before the upstream's 101, everything after it, and the ends belong together.
 
+mod messages;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -238,13 +240,14 @@ async fn early_bytes_wait_for_the_101_and_then_go_through_in_order() {
     let (rig, listener) = played().await;
     let mut client = Wire::plain(rig.address).await;
     let offer = format!("{HANDSHAKE}Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n");
-    client.write([head(&rig, "GET", "/socket", &offer).as_bytes(), b"early"].concat()).await;
+    let early = crate::support::socket::frame(0x89, b"early and more", Some([4, 3, 2, 1]));
+    client.write([head(&rig, "GET", "/socket", &offer).as_bytes(), &early[..9]].concat()).await;
     let mut upstream = accept(&listener).await;
     let handshake = upstream.head().await;
     assert_eq!(value(&handshake, "sec-websocket-key"), Some(KEY));
     assert_eq!(value(&handshake, "sec-websocket-extensions"), None, "compressed messages could not be looked through");
     assert_eq!((value(&handshake, "connection"), value(&handshake, "upgrade")), (Some("Upgrade"), Some("websocket")));
-    client.write(" and more").await;
+    client.write(&early[9..]).await;
     assert!(upstream.nothing_comes().await, "bytes went upstream before its 101");
     let accepted = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\
@@ -254,7 +257,7 @@ async fn early_bytes_wait_for_the_101_and_then_go_through_in_order() {
     let answer = client.head().await;
     assert_eq!(value(&answer, "set-cookie"), None);
     assert_eq!(client.take(15).await, b"\x01\x05first\x80\x06 words");
-    assert_eq!(upstream.take(14).await, b"early and more");
+    assert_eq!(upstream.take(early.len()).await, early);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,6 +307,16 @@ async fn megabytes_cross_in_both_directions_at_once_while_readers_are_slow() {
     data.extend(crate::support::socket::frame(0x82, &(0..BYTES / 2).map(|n| (n * 13 % 251) as u8).collect::<Vec<_>>(), None));
     data.extend(crate::support::socket::frame(0x01, &vec![b'a'; BYTES / 8], None));
     data.extend(crate::support::socket::frame(0x80, &vec![b'b'; BYTES / 8], None));
+    // What goes up is judged message by message: texts and binary ones, whole and in pieces.
+    let message = format!(r#"{{"MessageType":"Something","Data":"{}"}}"#, "u".repeat(200_000)).into_bytes();
+    let (begin, end) = message.split_at(70_000);
+    let mut sent = Vec::new();
+    while sent.len() < BYTES {
+        let mask = Some([7, 77, 177, 17]);
+        for (first, payload) in [(0x81, &message[..]), (0x82, &message), (0x01, begin), (0x80, end)] {
+            sent.extend(crate::support::socket::frame(first, payload, mask));
+        }
+    }
     let ((mut client_read, mut client_write), (mut upstream_read, mut upstream_write)) =
         (tokio::io::split(client), tokio::io::split(upstream));
     let down = async {
@@ -311,7 +324,7 @@ async fn megabytes_cross_in_both_directions_at_once_while_readers_are_slow() {
         upstream_write.write_all(&data).await.expect("written");
     };
     let up = async {
-        client_write.write_all(&data).await.expect("written");
+        client_write.write_all(&sent).await.expect("written");
         client_write.flush().await.expect("flushed");
     };
     let read_down = async {
@@ -322,12 +335,12 @@ async fn megabytes_cross_in_both_directions_at_once_while_readers_are_slow() {
         got
     };
     let read_up = async {
-        let mut got = vec![0; data.len()];
+        let mut got = vec![0; sent.len()];
         tokio::time::sleep(Duration::from_millis(100)).await;
         upstream_read.read_exact(&mut got).await.expect("all of it");
         got
     };
     let all = async { tokio::join!(down, up, read_down, read_up) };
     let ((), (), to_client, to_upstream) = tokio::time::timeout(crate::support::http::PATIENCE, all).await.expect("in time");
-    assert!(to_client == data && to_upstream == data);
+    assert!(to_client == data && to_upstream == sent);
 }

@@ -38,6 +38,7 @@ pub(super) fn open(server: &Arc<Server>, call: &mut Call, identity: &Identity, j
         }
         let reply = outbox.clone();
         let socket = websocket::serve(upgraded, outbox.clone(), queue, move |text| {
+            inner.control.record_said(&text);
             if is_known {
                 answer_message(&inner, &text, &reply);
             }

@@ -3,6 +3,7 @@
 pub(crate) mod direction;
 pub(crate) mod down;
 pub(crate) mod frame;
+pub(crate) mod judge;
 pub(crate) mod sink;
 pub(crate) mod up;
 

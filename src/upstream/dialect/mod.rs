@@ -12,6 +12,7 @@ mod holdings;
 mod jellyfin;
 pub mod libraries;
 mod mediabrowser;
+pub mod messages;
 pub mod minting;
 pub mod quick_connect;
 mod reading;
