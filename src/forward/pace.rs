@@ -14,7 +14,8 @@ use crate::lifeline::{Cause, Watch};
 use crate::limits::bandwidth::Bandwidth;
 use crate::limits::live::Live;
 
-/// The beginning of each body goes on at once: short answers of an API do not wait behind a film. It counts all the same.
+/// The beginning of each body goes on at once, and to its end: short answers of an API do not wait behind a film, and what was let in with
+/// the last bytes of the day is not broken off in the middle of a word. It counts all the same.
 const AT_ONCE: u64 = 64 << 10;
 
 /// Paces one body.
@@ -56,12 +57,13 @@ impl Pacer {
         if rest.is_empty() { Poll::Ready(None) } else { self.pass(rest).map(Some) }
     }
 
-    /// What of these bytes goes on now; the rest is held back. Never ready once the day's bytes are used up: what runs is cut then, and
-    /// whoever runs it is woken to end it as it ends when its key dies, in the midst of a body and not with one that looks whole. Else a
-    /// single endless download would be beyond the limit. Each body that runs may go beyond it by what is handed on at once.
+    /// What of these bytes goes on now; the rest is held back. Behind the beginning it is never ready once the day's bytes are used up: what
+    /// runs is cut then, and whoever runs it is woken to end it as it ends when its key dies, in the midst of a body and not with one that
+    /// looks whole. Else a single endless download would be beyond the limit. Each body that runs may go beyond it by its beginning, or by
+    /// what is handed on at once.
     pub fn pass(&mut self, mut data: Bytes) -> Poll<Bytes> {
         let (bandwidth, daily) = self.limits.of_bodies();
-        if daily.is_some_and(|daily| self.limits.is_used_up(daily, self.clock.now())) {
+        if self.passed >= AT_ONCE && daily.is_some_and(|daily| self.limits.is_used_up(daily, self.clock.now())) {
             self.rest = data;
             self.watch.cut(Cause::UsedUp);
             return Poll::Pending;
@@ -69,6 +71,7 @@ impl Pacer {
         if let Some(bandwidth) = bandwidth {
             self.pace(bandwidth, &mut data);
         }
+        self.passed += data.len() as u64;
         if daily.is_some() {
             self.limits.count(data.len() as u64, self.clock.now());
         }
@@ -82,8 +85,7 @@ impl Pacer {
             self.rest = data.split_off(piece);
         }
         let wait = self.limits.pass(bandwidth, data.len() as u64, self.clock.monotonic());
-        self.passed += data.len() as u64;
-        if self.passed > AT_ONCE && !wait.is_zero() {
+        if self.passed + data.len() as u64 > AT_ONCE && !wait.is_zero() {
             self.wait = Some(Box::pin(sleep(wait)));
         }
     }
@@ -177,18 +179,21 @@ mod tests {
         let data = |bytes: u64| Bytes::from(vec![7; usize::try_from(bytes).expect("few")]);
         assert!(first.pass(data(MIB - 1)).is_ready());
         assert_eq!((second.pass(data(10)).is_ready(), other.cause()), (true, None), "beyond it by one piece");
-        assert_eq!(limits.used(Duration::ZERO, clock.now()).daily, Some(MIB + 9));
+        let used = || limits.used(Duration::ZERO, clock.now()).daily;
+        assert_eq!(used(), Some(MIB + 9));
+        assert!(second.pass(data(AT_ONCE)).is_ready(), "what was let in is not broken off in its beginning");
+        assert_eq!(used(), Some(MIB + 9 + AT_ONCE), "and counts");
         for (pacer, lifeline) in [(&mut first, &one), (&mut second, &other)] {
             assert_eq!(lifeline.cause(), None, "what has no more to say ends as it should");
             assert!(pacer.pass(data(5)).is_pending());
             assert_eq!((lifeline.cause(), pacer.held()), (Some(Cause::UsedUp), 5), "it does not look whole");
             assert!(pacer.poll_rest(&mut Context::from_waker(Waker::noop())).is_pending());
         }
-        assert_eq!(limits.used(Duration::ZERO, clock.now()).daily, Some(MIB + 9), "what does not go on does not count");
+        assert_eq!(used(), Some(MIB + 9 + AT_ONCE), "what does not go on does not count");
         clock.advance(Duration::from_secs(86_400));
         let next = running();
         assert!(pacer(&next).pass(data(5)).is_ready());
-        assert_eq!((next.cause(), limits.used(Duration::ZERO, clock.now()).daily), (None, Some(5)));
+        assert_eq!((next.cause(), used()), (None, Some(5)));
     }
 
     #[test]
