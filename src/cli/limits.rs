@@ -106,7 +106,8 @@ fn said(switch: &str, parsed: Result<(), BadLimit>) -> Result<(), Failure> {
 pub(super) fn lines(key: &mut KeyView) -> [(&'static str, Option<String>); 6] {
     let limits = key.limits.take().unwrap_or_default();
     let are_counted = limits != LimitsText { networks: limits.networks.clone(), ..LimitsText::default() };
-    let unknown = (are_counted && key.limits_used.is_none()).then(|| "not known: no running keygate was asked".to_owned());
+    let is_alive = key.revoked_at.is_none();
+    let unknown = (are_counted && is_alive && key.limits_used.is_none()).then(|| "not known: no running keygate was asked".to_owned());
     let used = key.limits_used.take();
     let used = used.as_ref();
     [

@@ -94,4 +94,7 @@ async fn the_program_shows_what_is_used_ends_what_goes_beyond_and_says_where_it_
     home.start().await;
     assert!(row(&home.run("keys show tv").await.ok(), "daily").contains("1MiB (1"), "a stop forgets nothing");
     assert_eq!(client::get(home.address, "/keygate-test/echo", &[("x-emby-token", &key)]).await.status, StatusCode::TOO_MANY_REQUESTS);
+    home.run("keys revoke tv --yes").await.ok();
+    let revoked = home.run("keys show tv").await.ok();
+    assert!(row(&revoked, "daily").ends_with("1MiB") && !revoked.contains("used of limits"), "{revoked}");
 }
