@@ -12,6 +12,7 @@ mod media;
 mod proxies;
 mod server;
 mod settings;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -182,6 +183,7 @@ struct Asker {
 pub async fn examine(installation: &Installation) -> Vec<Finding> {
     let mut findings = certificates::check(installation);
     findings.push(proxies::check(installation));
+    findings.push(traces::check(installation).await);
     for config in &installation.config.upstreams {
         let running = installation.inside.as_ref().and_then(|inside| inside.sessions.upstream(&config.name));
         let upstream = running.unwrap_or_else(|| Arc::new(routing::upstream(config)));

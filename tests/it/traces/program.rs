@@ -2,6 +2,7 @@
 
 use keygate::demo::{Options, StandIn};
 use keygate::upstream::Kind;
+use serde_json::Value;
 
 use super::MOMENT;
 use super::collector::Collector;
@@ -89,4 +90,37 @@ async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
     // Its patience is that of this suite for anything, and below that of systemd.
     assert_eq!(home.ended().await, 0);
     drop(connected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_config_and_the_doctor_tell_of_the_collector() {
+    let standin = StandIn::start(Kind::Emby, Options::default()).await.expect("a stand-in");
+    let collector = Collector::start().await;
+    let home = Home::of(&[&standin], "");
+    let told = async |lines: &str| {
+        home.configure(&[&standin], lines);
+        let said: Value = serde_json::from_str(&home.run("doctor -o json").await.out).expect("JSON");
+        let of_traces = said["findings"].as_array().expect("findings").iter().find(|finding| finding["check"] == "traces");
+        of_traces.expect("a finding").clone()
+    };
+    assert_eq!(told("").await["verdict"], "not_applicable");
+    let lines = format!("[traces]\nendpoint = \"http://{}\"\nsample = 0.25", collector.address);
+    let found = told(&lines).await;
+    assert_eq!((&found["verdict"], &found["about"]), (&"ok".into(), &format!("http://{}/v1/traces", collector.address).into()), "{found}");
+    assert!(home.run("check-config").await.ok().contains(&format!("traces of 25 % of all requests to http://{}", collector.address)));
+    assert!(spans(&collector).is_empty());
+    collector.answer(&[(404, b"")]);
+    let found = told(&lines).await;
+    assert!(
+        found["verdict"] == "warning" && found["text"].as_str().is_some_and(|text| text.contains("404 Not Found; look at the path")),
+        "{found}"
+    );
+    drop(collector);
+    let found = told(&lines).await;
+    assert!(found["verdict"] == "warning" && found["text"].as_str().is_some_and(|text| text.contains("no connection")), "{found}");
+}
+
+/// What came, all of it empty.
+fn spans(collector: &Collector) -> Vec<u8> {
+    collector.came().iter().flat_map(|came| came.body.to_vec()).collect()
 }
