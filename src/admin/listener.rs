@@ -150,7 +150,7 @@ impl One {
         let visit = Visit { address, local: local.ip(), is_tls: self.acceptor.is_some() };
         match &self.acceptor {
             None => self.http(stream, visit).await,
-            Some(acceptor) => match handshake::complete(stream, acceptor, HEADER_TIMEOUT).await {
+            Some(acceptor) => match handshake::complete(stream, acceptor, HEADER_TIMEOUT, |_| ()).await {
                 Ok(stream) => self.http(stream, visit).await,
                 Err(error) => tracing::debug!(client = %address, "at the admin listener: {error}"),
             },

@@ -21,7 +21,7 @@ pub type Refusals = fn(StatusCode, &str) -> String;
 /// too (Java's own client does), which counts at the interface only where a browser says more.
 pub(super) fn is_navigation(request: &Request) -> bool {
     let says = request.headers().get(FETCH_MODE);
-    let is_page = says.map_or(!is_interface(request.uri().path()), |mode| mode == "navigate");
+    let is_page = says.map_or_else(|| !is_interface(request.uri().path()), |mode| mode == "navigate");
     is_page && accepts_html(request.headers())
 }
 

@@ -1,19 +1,20 @@
 //! What a listener answers that only leads to https. Nothing is forwarded from there, and a key that comes there is burnt: everybody on
-//! the way could read it.
+//! the way could read it. So is one that comes in clear text to a port that speaks TLS.
 
 use std::net::IpAddr;
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use crate::carrier::{self, Presented};
 use crate::certificates::challenges::Challenges;
 use crate::forward::body::GatewayBody;
 use crate::gateway::inspect::{self, Head};
 use crate::gateway::refusal::Refusal;
-use crate::gateway::{Worker, respond};
+use crate::gateway::{Worker, guessing, respond};
 use crate::keys::index::Verified;
 use crate::target::Host;
+use crate::usage::tally::Refused;
 
 /// Where an ACME server asks (RFC 8555, section 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
@@ -58,7 +59,7 @@ impl Worker {
         let (uri, headers) = (request.uri(), request.headers());
         // First of all, whatever else is wrong with it: the operator must hear of a burnt key.
         if let Some(burnt) = self.burnt(uri, headers) {
-            report(client, &burnt);
+            self.report(client, &burnt, "an address that only redirects");
             return Err(Refusal::ClearText);
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -80,6 +81,40 @@ impl Worker {
         Ok(response)
     }
 
+    /// Looks for a key in what came in clear text to a port that speaks TLS.
+    pub(crate) fn overheard(&self, client: IpAddr, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let (uri, headers) = head(&text);
+        let burnt = self.burnt(&uri, &headers).or_else(|| carrier::holds_key(&text).then_some(Burnt::Unknown));
+        if let Some(burnt) = burnt {
+            self.report(client, &burnt, "a port that speaks https");
+        }
+    }
+
+    /// Tells the operator, in the log and in the audit log. Nobody else learns whether the key was a good one.
+    fn report(&self, client: IpAddr, burnt: &Burnt, place: &str) {
+        let key = match burnt {
+            Burnt::Key(key, carrier) => {
+                tracing::warn!(
+                    %client, key = %key.id(), name = key.name(), carrier,
+                    "this key is burnt: it came in clear text to {place}, and was not forwarded; rotate it (keygate keys rotate), and let the \
+                     client ask by https"
+                );
+                Some(key.id())
+            }
+            Burnt::Unknown => {
+                tracing::warn!(
+                    %client,
+                    "something like a key came in clear text to {place}; it was not forwarded. If it is one of yours, it is burnt: rotate it"
+                );
+                None
+            }
+        };
+        if let Some(tally) = self.tally() {
+            tally.refused(None, Refused { kind: Refusal::ClearText.kind(), noted: Some(guessing::network(client)) }, key);
+        }
+    }
+
     fn burnt(&self, uri: &Uri, headers: &HeaderMap) -> Option<Burnt> {
         match carrier::read(headers, uri.query(), true).map(|found| found.presented) {
             Ok(Presented::Key(key, carrier)) => {
@@ -97,19 +132,17 @@ impl Worker {
     }
 }
 
-fn report(client: IpAddr, burnt: &Burnt) {
-    match burnt {
-        Burnt::Key(key, carrier) => tracing::warn!(
-            %client, key = %key.id(), name = key.name(), carrier,
-            "this key is burnt: it came in clear text to an address that only redirects, and was not forwarded; rotate it (keygate keys \
-             rotate), and let the client ask by https"
-        ),
-        Burnt::Unknown => tracing::warn!(
-            %client,
-            "something like a key came in clear text to an address that only redirects; it was not forwarded. If it is one of yours, it is \
-             burnt: rotate it"
-        ),
+/// The target and the header lines of a request, as far as they can be read.
+fn head(text: &str) -> (Uri, HeaderMap) {
+    let (mut lines, mut headers) = (text.split('\n').map(str::trim_end), HeaderMap::new());
+    let target = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|target| target.parse().ok());
+    for (name, value) in lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':')) {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::try_from(value.trim())) {
+            // More than a map takes are no request of anybody who means it.
+            let _ = headers.try_append(name, value);
+        }
     }
+    (target.unwrap_or_default(), headers)
 }
 
 fn location(host: &Host<'_>, port: u16, path: &str, query: Option<&str>) -> String {

@@ -56,7 +56,7 @@ impl Worker {
     fn refused_within(&self, upstream: &Upstream, client: IpAddr, refusal: &Refusal, key: Option<KeyId>) {
         if let Some(tally) = self.tally() {
             let noted = refusal.is_of_note().then(|| guessing::network(client));
-            tally.refused(&upstream.name, Refused { kind: refusal.kind(), noted }, key);
+            tally.refused(Some(&upstream.name), Refused { kind: refusal.kind(), noted }, key);
         }
     }
 }

@@ -209,7 +209,8 @@ pub(crate) fn serve(connection: Connection, listener: Rc<Listener>, worker: Rc<W
             let spawner = tasks.clone();
             tasks.spawn_local(async move {
                 let limit = worker.gateway().settings().limits.header_timeout;
-                let shaken = handshake::complete(connection.stream, &acceptor, limit).await;
+                let overheard = |bytes: &[u8]| worker.overheard(connection.peer.ip(), bytes);
+                let shaken = handshake::complete(connection.stream, &acceptor, limit, overheard).await;
                 worker.gateway().connections().shook(shaken.as_ref().err().map_or(Shaken::Good, Shaken::from));
                 let stream = match shaken {
                     Ok(stream) => stream,

@@ -10,14 +10,16 @@ use tokio_rustls::server::TlsStream;
 use crate::server::tls::Acceptor;
 use crate::socket::Socket;
 
-/// What somebody gets who typed `http://` in front of a port that speaks TLS. Without it, programs show him a broken connection. Nothing of
-/// his request is read but its first byte, so nothing of it can come back.
+/// What somebody gets who typed `http://` in front of a port that speaks TLS. Without it, programs show him a broken connection. It is said
+/// before anything of his request is read but its first byte, so nothing of it can come back.
 const WITHOUT_TLS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 73\r\nConnection: close\r\n\r\n\
     This port speaks https: write https:// in place of http:// and try again\n";
 
 /// The most that is read of a request that is not answered otherwise: what is unread resets the connection, and takes the answer along.
 const DRAINED: u64 = 64 << 10;
+/// Of which so much is looked at for keys: heads are shorter.
+const OVERHEARD: usize = 16 << 10;
 
 /// Why there is no connection to serve.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +73,17 @@ impl From<&HandshakeError> for Shaken {
     }
 }
 
-/// Makes a TLS connection of a plain one. Whatever the client does, it is over after `limit`.
-pub(crate) async fn complete(stream: TcpStream, acceptor: &Acceptor, limit: Duration) -> Result<TlsStream<Socket>, HandshakeError> {
+/// Makes a TLS connection of a plain one. Whatever the client does, it is over after `limit`. `overheard` is shown the beginning of what
+/// came in clear text, if that came.
+pub(crate) async fn complete(
+    stream: TcpStream,
+    acceptor: &Acceptor,
+    limit: Duration,
+    overheard: impl FnMut(&[u8]),
+) -> Result<TlsStream<Socket>, HandshakeError> {
     let done = tokio::time::timeout(limit, async {
         if is_request(&stream).await? {
-            answer(stream).await;
+            answer(stream, Overheard { bytes: Vec::new(), tell: overheard }).await;
             return Err(HandshakeError::WithoutTls);
         }
         acceptor.accept(stream.into()).await?.ok_or(HandshakeError::Challenge)
@@ -90,10 +98,33 @@ async fn is_request(stream: &TcpStream) -> io::Result<bool> {
     Ok(stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase())
 }
 
+/// What came in clear text; shown when nothing more comes, or when time is up.
+struct Overheard<T: FnMut(&[u8])> {
+    bytes: Vec<u8>,
+    tell: T,
+}
+
+impl<T: FnMut(&[u8])> Overheard<T> {
+    fn hear(&mut self, bytes: &[u8]) {
+        let room = OVERHEARD - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..room.min(bytes.len())]);
+    }
+}
+
+impl<T: FnMut(&[u8])> Drop for Overheard<T> {
+    fn drop(&mut self) {
+        (self.tell)(&self.bytes);
+    }
+}
+
 /// Says what is wrong. A client that does not read it is its own loss.
-async fn answer(mut stream: TcpStream) {
-    if stream.write_all(WITHOUT_TLS).await.is_ok() && stream.shutdown().await.is_ok() {
-        let _ = tokio::io::copy(&mut stream.take(DRAINED), &mut tokio::io::sink()).await;
+async fn answer<T: FnMut(&[u8])>(mut stream: TcpStream, mut overheard: Overheard<T>) {
+    // Whether it is heard or not: the request is on its way, and others may have read it.
+    let _ = stream.write_all(WITHOUT_TLS).await;
+    let _ = stream.shutdown().await;
+    let (mut rest, mut buffer) = (stream.take(DRAINED), [0; 4096]);
+    while let Ok(count @ 1..) = rest.read(&mut buffer).await {
+        overheard.hear(&buffer[..count]);
     }
 }
 

@@ -237,9 +237,10 @@ impl Tally {
         }
     }
 
-    /// Counts what was refused within a socket, which is no request. `key`: known or claimed.
-    pub fn refused(&self, upstream: &UpstreamName, refused: Refused, key: Option<KeyId>) {
-        OfUpstream::find(&mut self.upstreams.borrow_mut(), Some(upstream)).refusals.count(refused.kind);
+    /// Counts what was refused and is no request that is counted: a message within a socket, a key in clear text. `upstream`: where it
+    /// was for; `key`: known or claimed.
+    pub fn refused(&self, upstream: Option<&UpstreamName>, refused: Refused, key: Option<KeyId>) {
+        OfUpstream::find(&mut self.upstreams.borrow_mut(), upstream).refusals.count(refused.kind);
         self.note_refusal(refused, key);
     }
 

@@ -144,12 +144,53 @@ async fn the_log_names_the_key_that_is_burnt() {
     assert!(line.contains("kitchen-radio") && line.contains("127.0.0.1") && line.contains("api_key"), "{line}");
     assert!(!home.log().contains(&key[..20]), "{}", home.log());
     assert_eq!(client::get(address, "/x", &[]).await.header("location"), Some("https://127.0.0.1/x"));
+    assert_eq!(burnt_by_the_audit_log(&mut home).await, ["kitchen-radio 1"]);
+}
+
+/// What the audit log says of keys that came in clear text: which, and how often. Ends the gateway.
+async fn burnt_by_the_audit_log(home: &mut Home) -> Vec<String> {
+    home.signal("TERM");
+    home.ended().await;
+    let page: serde_json::Value = serde_json::from_str(&home.run("audit tail -n 1000 -o json").await.ok()).expect("JSON");
+    let entries = page["entries"].as_array().expect("a list").iter();
+    let burnt = entries.filter(|entry| entry["fields"][0]["after"] == "clear-text-key");
+    burnt.map(|entry| format!("{} {}", entry["object"]["name"], entry["fields"][1]["after"]).replace('"', "")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_tls_there_is_nothing_to_lead_to() {
-    let home = Home::empty();
-    home.write("[server]\nlisten_redirect = [\"127.0.0.1:80\"]\n[[upstream]]\nkind = \"jellyfin\"\nurl = \"http://127.0.0.1:8096\"\n");
-    let said = home.run("check-config").await.refused(2);
-    assert!(said.contains("server.listen_redirect leads to https, but there is no TLS") && said.contains("cert_file"), "{said}");
+async fn a_key_that_comes_in_clear_text_to_a_port_with_tls_is_told_as_burnt_wherever_it_stands() {
+    let standin = StandIn::start(Kind::Jellyfin, Options::default()).await.expect("a stand-in");
+    let mut home = Home::of(&[&standin], "[server.tls]\nmode = \"self-signed\"\nfolder = \"tls\"\n");
+    home.start().await;
+    home.add_alice("alice").await;
+    for (name, carrier, request) in [
+        ("radio", "api_key", "GET /x?api_key=KEY HTTP/1.1\r\nHost: h\r\n\r\n"),
+        ("phone", "bearer", "GET /x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer KEY\r\n\r\n"),
+        ("kodi", "x-emby-token", "GET /x HTTP/1.1\r\nx-emby-token:KEY\r\nHost: h\r\n\r\n"),
+        // The head does not end.
+        ("slow", "x-emby-token", "GET /x HTTP/1.1\r\nx-emby-token: KEY\r\n"),
+    ] {
+        let key = home.key(name, "alice").await;
+        let mut wire = Wire::plain(home.address).await;
+        let (begin, end) = request.split_once("KEY").expect("a place for the key");
+        // In two pieces, through the key.
+        wire.write(format!("{begin}{}", &key[..20])).await;
+        wire.write(format!("{}{end}", &key[20..])).await;
+        let answer = String::from_utf8(wire.rest().await).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 400") && !answer.contains(&key[..12]), "{answer}");
+        drop(wire);
+        let line = home.logged(&format!("name=\"{name}\" carrier=")).await;
+        assert!(line.contains("this key is burnt") && line.contains("a port that speaks https") && line.contains(carrier), "{line}");
+        assert!(!home.log().contains(&key[..20]), "{}", home.log());
+        assert!(standin.control().journal().iter().all(|seen| seen.path() != "/x"), "nothing is forwarded");
+    }
+    let key = home.key("form", "alice").await;
+    let body = format!("POST /Users/AuthenticateByName HTTP/1.1\r\nHost: h\r\n\r\n{{\"Username\":\"x\",\"Pw\":\"{key}\"}}");
+    Wire::plain(home.address).await.write(body).await;
+    home.logged("something like a key came in clear text to a port that speaks https").await;
+    Wire::plain(home.address).await.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    // Gathered by address: of several keys within a minute, the log has the names.
+    let burnt = burnt_by_the_audit_log(&mut home).await;
+    let times = burnt.iter().map(|line| line.rsplit(' ').next().and_then(|times| times.parse::<u32>().ok()).expect("a number"));
+    assert_eq!(times.sum::<u32>(), 5, "{burnt:?}");
 }
