@@ -11,7 +11,7 @@ use crate::admin::audit::{AuditQuery, Sort};
 use crate::admin::error::AdminError;
 use crate::admin::usage::{ClientView, KeyUsageView, StreamLine};
 use crate::page::error::PageError;
-use crate::page::keys::limits;
+use crate::page::keys::used;
 use crate::page::layout::{self, Place};
 use crate::page::visitor::Visitor;
 use crate::page::{audit, plot, show};
@@ -34,7 +34,7 @@ pub(crate) async fn show(visitor: Visitor, Path(id): Path<String>) -> Result<Htm
     let body = html! {
         div.title { h1 { (key.name) " " (show::key_pill(&key)) } (actions(&visitor, &key)) }
         (facts(&visitor, &key))
-        @if let Some(limits) = &key.limits { h2 { "Limits" } (limits::shown(limits)) }
+        @if let Some(limits) = &key.limits { h2 { "Limits" } (used::shown(limits, key.limits_used.as_ref())) }
         (figures(&usage))
         h2 { "Running now" }
         (running(&visitor, &key, &usage.open))

@@ -10,7 +10,6 @@ use crate::limits::rate::Rate;
 use crate::limits::{BadLimit, LimitsText, networks, streams};
 use crate::page::field::{Input, Wrong};
 use crate::page::form::Fields;
-use crate::page::keys::detail::fact;
 
 type Check = fn(&str) -> Result<(), BadLimit>;
 
@@ -139,21 +138,6 @@ impl LimitFields {
                 summary { "Limits and networks" }
                 @for ((input, _), text) in INPUTS.iter().zip(&self.0) { (input.show(text, wrong)) }
             }
-        }
-    }
-}
-
-/// The limits that a key has.
-pub(super) fn shown(limits: &LimitsText) -> Markup {
-    html! {
-        dl.facts.limits {
-            @if let Some(networks) = &limits.networks {
-                (fact("Only from", &html! { @if networks.is_empty() { "nowhere" } @else { (networks.join(", ")) } }))
-            }
-            @if let Some(rate) = &limits.rate { (fact("Requests", &html! { (rate) })) }
-            @if let Some(streams) = limits.streams { (fact("Streams at once", &html! { (streams) })) }
-            @if let Some(bandwidth) = &limits.bandwidth { (fact("Bandwidth", &html! { (bandwidth) })) }
-            @if let Some(daily) = &limits.daily { (fact("Bytes a day", &html! { (daily) })) }
         }
     }
 }

@@ -8,3 +8,4 @@ mod limits;
 pub(super) mod list;
 pub(super) mod new;
 pub(super) mod secret;
+mod used;

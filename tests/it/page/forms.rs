@@ -37,6 +37,8 @@ async fn limits_are_set_by_the_form_hold_from_the_next_request_on_and_are_lifted
     for status in [200, 200, 429] {
         assert_eq!(page.status(&secret).await, status);
     }
+    let shown = page.get(&key).await.text();
+    assert!(shown.contains("0 of 2 may come at once now") && shown.contains("<progress max=\"2\" value=\"2\""), "{shown}");
     let shown = page.get(&format!("{key}/edit")).await.text();
     for (name, text) in more {
         assert_eq!(value(&shown, name), text);

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use keygate::clock::Clock as _;
 use keygate::keys::{KeyId, Scopes};
 use keygate::limits::{Limits, LimitsText};
-use keygate::registry::NewKey;
+use keygate::registry::{Created, NewKey};
 use keygate::upstream::UpstreamName;
 use keygate::usage::count::Class;
 use keygate::usage::tally::{Ended, SecretTag};
@@ -96,7 +96,12 @@ impl Page {
                 limits: user.limits.clone(),
                 created_by: "alice (uid 1000)".to_owned(),
             };
-            let record = keep.registry.create_key(new).expect("a key").record;
+            let Created { record, key } = keep.registry.create_key(new).expect("a key");
+            let now = self.site.clock.now();
+            if let Some(live) = keep.registry.find(&key).expect("it is there").limits() {
+                live.count(12_300 << 20, now);
+                (0..6).for_each(|_| live.request(self.site.clock.monotonic(), now).expect("below its rate"));
+            }
             (record.id, SecretTag::from(&record.digest))
         };
         let keys: Vec<(KeyId, SecretTag)> = users.iter().rev().map(make).collect::<Vec<_>>().into_iter().rev().collect();
