@@ -8,8 +8,6 @@ mod delivery;
 mod program;
 mod spans;
 
-use std::time::Duration;
-
 use keygate::config::{Config, Share};
 use keygate::upstream::Kind;
 
@@ -48,5 +46,3 @@ fn upstream_heard(rig: &Rig, path: &str, name: &str) -> Option<String> {
     let seen = journal.iter().rev().find(|seen| seen.path() == path).expect("it was asked");
     seen.header(name).map(str::to_owned)
 }
-
-const MOMENT: Duration = Duration::from_millis(1500);
