@@ -3,6 +3,7 @@
 mod commands;
 mod documents;
 mod libraries;
+mod spelled;
 
 use http::{Method, StatusCode};
 use keygate::keys::{ApiKey, Preset, Scope, Scopes};
