@@ -11,14 +11,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::SendRequest;
 use keygate::demo::{Options, StandIn};
 use keygate::keys::{ApiKey, KeyId};
 use keygate::upstream::Kind;
 use serde_json::Value;
 
 use self::exposition::{Exposition, Sample};
+use crate::support::authority::Client;
 use crate::support::daemon::{Home, free_address};
 use crate::support::http::{self as client, Answer};
+use crate::support::socket::{HANDSHAKE, Socket};
+use crate::support::wire::Wire;
 
 /// The real program with an admin listener whose figures are open to this machine, and a clear listener beside the one with TLS.
 struct Program {
@@ -228,58 +234,180 @@ async fn everything_that_the_alerts_and_the_dashboard_ask_for_is_there() {
     program.stop().await;
 }
 
-/// How many requests the mixed load has in a test run. 100,000 were tried by hand.
+/// How many requests the mixed load has in a test run; `.ci/load` has 100,000.
 const LOAD: usize = 2000;
 const AT_ONCE: usize = 8;
 
+/// One client of the mixed load: every second one speaks HTTP/2 over TLS, the others HTTP/1.1 without.
+struct Asker {
+    clear: SocketAddr,
+    http2: Option<SendRequest<Full<Bytes>>>,
+    key: String,
+    bad: String,
+    item: String,
+}
+
+impl Asker {
+    async fn run(mut self, requests: usize) {
+        for turn in 0..requests {
+            if turn % 250 == 249 {
+                self.open_a_socket().await;
+            } else {
+                self.ask(turn).await;
+            }
+        }
+    }
+
+    /// Paths, carriers and what else differs have lengths that share no divisor, so that all of them meet.
+    async fn ask(&mut self, turn: usize) {
+        let stream = format!("/Audio/{}/stream", self.item);
+        let paths = [
+            "/keygate-test/bytes/700",
+            "/keygate-test/status/404",
+            "/keygate-test/status/503",
+            "/Auth/Keys",
+            "/keygate-test/status/304",
+            &stream,
+            "/keygate-test/bytes/30000",
+        ];
+        let mut path = paths[turn % paths.len()].to_owned();
+        let key = if turn % 31 == 30 { &self.bad } else { &self.key };
+        let (bearer, foreign) = (format!("Bearer {key}"), format!("MediaBrowser Client=\"c\", Token=\"{key}\""));
+        let mut headers = vec![("range", "bytes=0-99")];
+        match turn % 5 {
+            0 => headers.push(("authorization", &bearer)),
+            1 => headers.push(("x-emby-token", key)),
+            2 => headers.push(("authorization", &foreign)),
+            3 => path = format!("{path}?api_key={key}"),
+            _ => {}
+        }
+        match &mut self.http2 {
+            None => {
+                client::get(self.clear, &path, &headers).await;
+            }
+            Some(sender) => {
+                let mut request = http::Request::get(format!("https://localhost{path}"));
+                for (name, value) in headers {
+                    request = request.header(name, value);
+                }
+                sender.ready().await.expect("the connection stands");
+                let answer = sender.send_request(request.body(Full::default()).expect("a request")).await.expect("an answer");
+                answer.into_body().collect().await.expect("all of it");
+            }
+        }
+    }
+
+    async fn open_a_socket(&self) {
+        let mut wire = Wire::plain(self.clear).await;
+        wire.write(format!("GET /socket?api_key={} HTTP/1.1\r\nHost: localhost\r\n{HANDSHAKE}\r\n", self.key)).await;
+        assert!(wire.head().await.starts_with("HTTP/1.1 101"));
+        let mut socket = Socket { wire };
+        assert!(socket.hear().await.contains("ForceKeepAlive"));
+        socket.say(r#"{"MessageType":"KeepAlive"}"#).await;
+        assert!(socket.hear().await.contains("KeepAlive"));
+        socket.wire.write([0x88, 0x80, 0, 0, 0, 0]).await;
+        socket.wire.rest().await;
+    }
+}
+
+/// What the access log says.
+#[derive(Default)]
+struct Logged {
+    /// Requests, bytes in, bytes out, by class.
+    by_class: BTreeMap<String, [u64; 3]>,
+    /// Requests by the key's id and by class.
+    by_key: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Logged {
+    fn read(log: &str) -> Self {
+        let mut logged = Self::default();
+        for line in log.lines().filter(|line| line.contains("\"duration_ms\"")) {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            let class = match line["refusal"].is_string() {
+                true => "refused".to_owned(),
+                false => format!("{}xx", line["status"].as_u64().expect("a status") / 100),
+            };
+            let key = line["key_id"].as_str().unwrap_or("-").to_owned();
+            *logged.by_key.entry(key).or_default().entry(class.clone()).or_default() += 1;
+            let sums = logged.by_class.entry(class).or_default();
+            for (sum, more) in sums.iter_mut().zip([Some(1), line["bytes_in"].as_u64(), line["bytes_out"].as_u64()]) {
+                *sum += more.expect("a number");
+            }
+        }
+        logged
+    }
+
+    fn sum(&self, place: usize) -> u64 {
+        self.by_class.values().map(|sums| sums[place]).sum()
+    }
+}
+
+/// A number as the page writes it.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits")).collect();
+    groups.join(",")
+}
+
+/// A page of the web page, after a login.
+async fn pages(program: &Program, paths: &[String]) -> Vec<String> {
+    let password = "brass otter lamp";
+    program.home.run_with("admin set-password --password-stdin", &format!("{password}\n")).await.ok();
+    let origin = format!("http://{}", program.admin);
+    let headers = [("origin", origin.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    let login = client::send(program.admin, http::Method::POST, "/login", &headers, "password=brass+otter+lamp").await;
+    assert_eq!(login.status, 303, "{}", login.text());
+    let cookie = login.header("set-cookie").and_then(|line| line.split(';').next()).expect("a cookie").to_owned();
+    let mut texts = Vec::new();
+    for path in paths {
+        texts.push(client::get(program.admin, path, &[("cookie", &cookie)]).await.text());
+    }
+    texts
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_mixed_load_metrics_keys_usage_and_the_access_log_agree() {
+async fn after_a_mixed_load_metrics_keys_usage_the_page_and_the_access_log_agree() {
     let program = Program::start().await;
     let load = std::env::var("KEYGATE_TEST_LOAD").ok().and_then(|load| load.parse().ok()).unwrap_or(LOAD);
     let (tv, den) = (program.home.key("tv", "alice").await, program.home.key("den", "alice").await);
-    let asked =
-        ["/keygate-test/bytes/700", "/keygate-test/status/404", "/keygate-test/status/503", "/Auth/Keys", "/keygate-test/status/304"];
-    let clients = (0..AT_ONCE).map(|number| {
-        let (address, key) = (program.clear, if number % 2 == 0 { tv.clone() } else { den.clone() });
-        tokio::spawn(async move {
-            for turn in 0..load / AT_ONCE {
-                let bearer = format!("Bearer {key}");
-                // One in eight comes without any key.
-                let header = if turn % 8 == 7 { ("accept", "*/*") } else { ("authorization", &*bearer) };
-                client::get(address, asked[turn % asked.len()], &[header]).await;
-            }
-        })
-    });
-    for client in clients.collect::<Vec<_>>() {
+    let bad = ApiKey::generate(KeyId::from_u64(4711)).expect("a key");
+    program.home.sweep.keep_secret(bad.expose());
+    let items = client::get(program.clear, "/Items?Recursive=true", &[("x-emby-token", &tv)]).await.json();
+    let item = items["Items"][0]["Id"].as_str().expect("an id").to_owned();
+    let tls = Client::trusting(&fs::read_to_string(program.home.folder.path().join("tls/ca.pem")).expect("the authority"));
+    let mut clients = Vec::new();
+    for number in 0..AT_ONCE {
+        let http2 = if number % 2 == 0 { Some(tls.http2(program.home.address).await) } else { None };
+        let key = if number % 4 < 2 { tv.clone() } else { den.clone() };
+        let asker = Asker { clear: program.clear, http2, key, bad: bad.expose().to_owned(), item: item.clone() };
+        clients.push(tokio::spawn(asker.run(load / AT_ONCE)));
+    }
+    for client in clients {
         client.await.expect("no panic");
     }
-    let requests = (load / AT_ONCE * AT_ONCE) as u64;
+    // And the one for the item.
+    let requests = (load / AT_ONCE * AT_ONCE) as u64 + 1;
     let figures = program.after(requests as f64).await;
     assert_eq!(figures.sum("keygate_requests_total", &[]), requests as f64, "none twice");
 
-    // The access log.
-    let mut logged: BTreeMap<String, [u64; 3]> = BTreeMap::new();
-    let mut by_key: BTreeMap<String, u64> = BTreeMap::new();
-    for line in program.home.log().lines().filter(|line| line.contains("\"duration_ms\"")) {
-        let line: Value = serde_json::from_str(line).expect("JSON");
-        let class = if line["refusal"].is_string() {
-            "refused".to_owned()
-        } else {
-            format!("{}xx", line["status"].as_u64().expect("a status") / 100)
-        };
-        let sums = logged.entry(class).or_default();
-        for (sum, more) in sums.iter_mut().zip([Some(1), line["bytes_in"].as_u64(), line["bytes_out"].as_u64()]) {
-            *sum += more.expect("a number");
-        }
-        *by_key.entry(line["key_id"].as_str().unwrap_or("-").to_owned()).or_default() += 1;
-    }
-    assert_eq!(logged.values().map(|[requests, ..]| requests).sum::<u64>(), requests);
-    for (class, [requests, ..]) in &logged {
+    let logged = Logged::read(&program.home.log());
+    assert_eq!(logged.sum(0), requests);
+    assert_eq!(logged.by_class.keys().collect::<Vec<_>>(), ["1xx", "2xx", "3xx", "4xx", "5xx", "refused"], "all of them");
+    for (class, [requests, ..]) in &logged.by_class {
         assert_eq!(figures.sum("keygate_requests_total", &[("upstream", "jellyfin"), ("class", class)]), *requests as f64, "{class}");
     }
-    let bytes_out = logged.values().map(|[_, _, bytes_out]| bytes_out).sum::<u64>();
-    assert_eq!(figures.sum("keygate_sent_bytes_total", &[("upstream", "jellyfin")]), bytes_out as f64);
-    assert_eq!(figures.sum("keygate_key_sent_bytes_total", &[]), bytes_out as f64);
+    for (place, direction) in [(1, "received"), (2, "sent")] {
+        let bytes = logged.sum(place) as f64;
+        assert_eq!(figures.sum(&format!("keygate_{direction}_bytes_total"), &[("upstream", "jellyfin")]), bytes, "{direction}");
+        assert_eq!(figures.sum(&format!("keygate_key_{direction}_bytes_total"), &[]), bytes, "{direction}");
+    }
+    for (key, classes) in &logged.by_key {
+        for (class, requests) in classes {
+            let figure = figures.sum("keygate_key_requests_total", &[("key_id", key), ("class", class)]);
+            assert_eq!(figure, *requests as f64, "{key} {class}");
+        }
+    }
 
     // The admin interface, and what people read.
     let token = program.home.run("admin tokens create reader --scope read -q").await.ok();
@@ -287,18 +415,23 @@ async fn after_a_mixed_load_metrics_keys_usage_and_the_access_log_agree() {
     let bearer = format!("Bearer {}", token.trim());
     let usage = client::get(program.admin, "/api/usage", &[("authorization", &bearer)]).await.json();
     let counts = &usage["upstreams"]["jellyfin"]["counts"];
-    assert_eq!((counts["requests"].as_u64(), counts["bytesOut"].as_u64()), (Some(requests), Some(bytes_out)));
-    for (class, [requests, ..]) in &logged {
+    assert_eq!((counts["requests"].as_u64(), counts["bytesOut"].as_u64()), (Some(requests), Some(logged.sum(2))));
+    for (class, [requests, ..]) in &logged.by_class {
         assert_eq!(counts["byClass"][class].as_u64(), Some(*requests), "{class}");
     }
-    for key in [&tv, &den] {
-        let id = key.split('_').nth(1).expect("an id");
-        let shown: Value = serde_json::from_str(&program.home.run(&format!("keys show {id} -o json")).await.ok()).expect("JSON");
-        let of_key = client::get(program.admin, &format!("/api/api-keys/{id}/usage"), &[("authorization", &bearer)]).await.json();
-        let figure = figures.sum("keygate_key_requests_total", &[("key_id", id)]);
-        let counts = (shown["apiKey"]["requests"].as_u64(), of_key["counts"]["requests"].as_u64(), figure);
-        assert_eq!(counts, (Some(by_key[id]), Some(by_key[id]), by_key[id] as f64));
+    let ids = [&tv, &den].map(|key| key.split('_').nth(1).expect("an id").to_owned());
+    let shown = pages(&program, &["/status".to_owned(), format!("/keys/{}", ids[0]), format!("/keys/{}", ids[1])]).await;
+    assert!(shown[0].contains(&format!("<td>{}</td>", with_commas(requests))), "{}", shown[0]);
+    for (id, page) in ids.iter().zip(&shown[1..]) {
+        let of_key = &logged.by_key[id];
+        let sum: u64 = of_key.values().sum();
+        let show: Value = serde_json::from_str(&program.home.run(&format!("keys show {id} -o json")).await.ok()).expect("JSON");
+        let usage = client::get(program.admin, &format!("/api/api-keys/{id}/usage"), &[("authorization", &bearer)]).await.json();
+        assert_eq!((show["apiKey"]["requests"].as_u64(), usage["counts"]["requests"].as_u64()), (Some(sum), Some(sum)));
+        for (class, requests) in of_key {
+            let row = format!("<th scope=\"row\">{class}</th><td>{}</td>", with_commas(*requests));
+            assert!(page.contains(&row), "{row} in {page}");
+        }
     }
-    assert_eq!(figures.sum("keygate_key_requests_total", &[("key_id", "-")]), by_key["-"] as f64);
     program.stop().await;
 }
