@@ -189,7 +189,6 @@ impl Lease {
     pub fn give_back(self) {
         let Self { line, upstream, partition, pool, .. } = self;
         if line.is_open() {
-            line.rest();
             pool.put(partition, Idle { line, upstream, since: pool.now() });
         }
     }

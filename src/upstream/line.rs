@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
@@ -53,7 +53,9 @@ impl Line {
         let driver = &self.driver;
         std::future::poll_fn(|cx| {
             let _ = driver.drive(cx);
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            let answer = ready!(answer.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+            driver.rest();
+            Poll::Ready(answer)
         })
         .await
     }
@@ -84,11 +86,6 @@ impl Line {
     /// Whether the upstream has hung up on a connection that idles.
     pub(super) fn is_over(&self) -> bool {
         self.driver.look().is_ready()
-    }
-
-    /// Nobody waits for anything from it.
-    pub(super) fn rest(&self) {
-        self.driver.0.waiting.0.take();
     }
 }
 
@@ -147,6 +144,11 @@ impl Driver {
         }
         ended
     }
+
+    /// Nobody waits any more. What is dropped now would wake him for nothing: hyper tells the connection that a body is not wanted any more.
+    fn rest(&self) {
+        self.0.waiting.0.take();
+    }
 }
 
 /// The body of an upstream's answer, which drives its connection.
@@ -171,11 +173,15 @@ impl Body for AnswerBody {
         let Self { incoming, driver } = self.get_mut();
         let Some(driver) = driver else { return Pin::new(incoming).poll_frame(cx) };
         let unwoken = &mut Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(unwoken) {
-            return Poll::Ready(frame);
+        let mut frame = Pin::new(&mut *incoming).poll_frame(unwoken);
+        if frame.is_pending() {
+            let _ = driver.drive(cx);
+            frame = Pin::new(incoming).poll_frame(unwoken);
         }
-        let _ = driver.drive(cx);
-        Pin::new(incoming).poll_frame(unwoken)
+        if frame.is_ready() {
+            driver.rest();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -184,5 +190,79 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn line(answer: &'static [u8]) -> Line {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
+        let (mut server, _) = listener.accept().await.expect("accepted");
+        tokio::spawn(async move {
+            let mut request = [0; 1024];
+            while server.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
+                server.write_all(answer).await.expect("answered");
+            }
+        });
+        let (sender, connection) = http1::handshake(TokioIo::new(UpstreamIo::Plain(stream.into()))).await.expect("no handshake can fail");
+        Line::new(sender, connection)
+    }
+
+    /// Polls until it is ready, however seldom anybody is woken.
+    async fn polled<F: Future>(waker: &Waker, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(waker)) {
+                return output;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn frame(body: &mut AnswerBody) -> Option<Bytes> {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+        frame.map(|frame| frame.expect("no error").into_data().expect("data"))
+    }
+
+    #[tokio::test]
+    async fn who_drops_an_answer_is_not_woken_by_that_and_neither_is_he_by_the_next_request() {
+        let mut line = line(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let response = polled(&waker, line.send(Request::new(RequestBody::empty()))).await.expect("an answer");
+        let mut body = AnswerBody::new(response.into_body(), Some(line.driver()));
+        assert_eq!(polled(&waker, frame(&mut body)).await.as_deref(), Some(&b"hello"[..]));
+        let before = wakes.0.load(Ordering::Relaxed);
+        drop(body);
+        assert!(line.is_ready() && line.is_open());
+        assert!(line.send(Request::new(RequestBody::empty())).await.is_ok());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), before);
+    }
+
+    #[tokio::test]
+    async fn a_line_on_which_the_server_hung_up_is_over_and_says_so_to_who_looks() {
+        let mut line = line(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        assert!(line.send(Request::new(RequestBody::empty())).await.is_ok());
+        while !line.is_over() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!line.is_open() && !line.is_ready());
     }
 }
