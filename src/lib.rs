@@ -27,7 +27,7 @@
 //! | [`limits`] | what a key may do no more than: from where, how often, how much; counted for all cores at once |
 //! | [`scrub`] | takes upstream credentials out of answers, as text |
 //! | [`policy`] | what a known key may do, by its scopes and libraries and by what the route takes; makes permits |
-//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::tls`] (whom it trusts) |
+//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::line`] (one connection, driven by whoever waits for it), [`upstream::tls`] (whom it trusts) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |
@@ -51,7 +51,7 @@
 //! `doctor`, `admin`, `page`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
-//! `server::connection`; `forward` ends in `gateway::refusal` and writes to `gateway::trail`; `upstream::client` carries `forward::body`;
+//! `server::connection`; `forward` ends in `gateway::refusal` and writes to `gateway::trail`; `upstream::{client, line}` carry `forward::body`;
 //! `gateway` counts in `server::accept`; `telemetry` and `gateway::trail` know each other, and `gateway::routing` holds who makes spans; `policy` and `config` use records and values of
 //! `store` and `upstream`.
 //!

@@ -19,11 +19,13 @@ pub struct Group {
 impl Group {
     /// Of a target as it came; its query does not count.
     pub fn of(target: &str) -> Self {
-        let path = target.split(['?', '#']).next().unwrap_or_default();
+        // In bytes: asked for each request.
+        let target = target.as_bytes();
+        let path = target.get(..memchr::memchr2(b'?', b'#', target).unwrap_or(target.len())).unwrap_or_default();
         let mut group = Self { bytes: [0; LONGEST], len: 0 };
-        for (number, segment) in path.split('/').filter(|segment| !segment.is_empty()).enumerate() {
+        for (number, segment) in path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()).enumerate() {
             let is_word = number < SEGMENTS && is_word(segment);
-            if !group.push(b"/") || !group.push(if is_word { segment.as_bytes() } else { b"*" }) || number >= SEGMENTS {
+            if !group.push(b"/") || !group.push(if is_word { segment } else { b"*" }) || number >= SEGMENTS {
                 break;
             }
         }
@@ -52,8 +54,8 @@ impl Group {
 }
 
 /// Letters and hyphens only: ids have digits, secrets and names of files too.
-fn is_word(segment: &str) -> bool {
-    segment.len() <= LONGEST_WORD && segment.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
+fn is_word(segment: &[u8]) -> bool {
+    segment.len() <= LONGEST_WORD && segment.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-')
 }
 
 impl fmt::Debug for Group {
