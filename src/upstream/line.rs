@@ -195,10 +195,11 @@ impl Body for AnswerBody {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -212,13 +213,13 @@ mod tests {
     }
 
     async fn line(answer: &'static [u8]) -> Line {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
-        let (mut server, _) = listener.accept().await.expect("accepted");
-        tokio::spawn(async move {
+        let (mut server, _) = listener.accept().expect("accepted");
+        std::thread::spawn(move || {
             let mut request = [0; 1024];
-            while server.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
-                server.write_all(answer).await.expect("answered");
+            while server.read(&mut request).is_ok_and(|bytes| bytes > 0) {
+                server.write_all(answer).expect("answered");
             }
         });
         let (sender, connection) = http1::handshake(TokioIo::new(UpstreamIo::Plain(stream.into()))).await.expect("no handshake can fail");
