@@ -58,7 +58,7 @@
 //! # Invariants
 //! 1. The request path takes no lock and never touches the store: keys are looked up in [`keys::index::KeyIndex`], sessions in
 //!    [`upstream::session::Sessions::live`]; both are written by whoever commits. Engine.IO's sessions alone are looked up under a lock,
-//!    by requests to its own endpoint.
+//!    by requests to its own endpoint; and an access line is copied under one to the thread that writes the log.
 //! 2. Carriers and placements are different axes: [`carrier`] knows no upstream, a dialect knows no carrier.
 //! 3. What is judged is what is forwarded: one canonical path, decided once.
 //! 4. A rotated refresh token is durable before the access token that came with it is used.

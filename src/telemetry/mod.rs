@@ -1,23 +1,25 @@
 //! Logging: one subscriber for the program, one line per request. Traces, for those who want them.
 
 pub mod access;
+mod lines;
+mod plain;
 pub mod traces;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
-use crate::clock::{Clock, SystemClock};
 use crate::config::{Log, LogFormat};
+
+use self::plain::{Plain, UtcTime};
 
 /// Keeps the writer alive; lines still queued are written when it is dropped.
 #[derive(Debug)]
-pub struct Guard(#[expect(dead_code, reason = "held for its drop")] tracing_appender::non_blocking::WorkerGuard);
+pub struct Guard(#[expect(dead_code, reason = "held for its drop")] lines::Closing);
 
 /// What is wrong with the logging settings.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +32,16 @@ pub enum TelemetryError {
         /// Cause.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// No thread for writing lines.
+    #[error("the system gives no thread for the log: {source}")]
+    Thread {
+        /// Cause.
+        source: io::Error,
+    },
     /// There is a subscriber already.
     #[error("logging is set up already")]
     Twice,
 }
-
-/// Lines that wait for a slow reader of the log before writers have to wait too.
-const QUEUED_LINES: usize = 16_384;
 
 /// Sets logging up. Lines go to standard error through a thread of their own, so that a slow journal does not hold requests up.
 ///
@@ -44,19 +49,16 @@ const QUEUED_LINES: usize = 16_384;
 /// [`TelemetryError`].
 pub fn start(log: &Log) -> Result<Guard, TelemetryError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Level { level: log.level.clone(), source })?;
-    let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
-        .lossy(false)
-        .buffered_lines_limit(QUEUED_LINES)
-        .thread_name("log")
-        .finish(std::io::stderr());
+    let (writer, closing) = lines::start(io::stderr()).map_err(|source| TelemetryError::Thread { source })?;
     let lines = fmt::layer().with_writer(writer).with_target(false).with_timer(UtcTime);
     let lines = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text if io::stderr().is_terminal() => lines.boxed(),
+        LogFormat::Text => lines.with_ansi(false).fmt_fields(Plain).boxed(),
     };
     let result = registry().with(filter).with(filter_fn(may_be_written)).with(lines).try_init();
     result.map_err(|_| TelemetryError::Twice)?;
-    Ok(Guard(guard))
+    Ok(Guard(closing))
 }
 
 /// Libraries below keygate may print what they carry when they are asked for every detail: requests, headers, decoded frames. So only
@@ -64,18 +66,6 @@ pub fn start(log: &Log) -> Result<Guard, TelemetryError> {
 fn may_be_written(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     *metadata.level() <= Level::INFO || target == "keygate" || target.starts_with("keygate::")
-}
-
-struct UtcTime;
-
-impl FormatTime for UtcTime {
-    fn format_time(&self, writer: &mut fmt::format::Writer<'_>) -> std::fmt::Result {
-        let millis = SystemClock::new().now().as_millis();
-        match jiff::Timestamp::from_millisecond(millis) {
-            Ok(time) => write!(writer, "{time:.3}"),
-            Err(_) => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
