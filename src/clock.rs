@@ -108,6 +108,13 @@ fn at_tick(clock: ClockId) -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+impl SystemClock {
+    /// The wall clock, for who has no clock at hand: the log.
+    pub fn wall_now() -> Timestamp {
+        Timestamp(millis(at_tick(ClockId::RealtimeCoarse)))
+    }
+}
+
 impl Default for SystemClock {
     fn default() -> Self {
         Self::new()
@@ -116,7 +123,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(millis(at_tick(ClockId::RealtimeCoarse)))
+        Self::wall_now()
     }
 
     fn monotonic(&self) -> Duration {

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 
 /// Writes fields: `name=value`, the message without its name.
 pub(super) struct Plain;
@@ -106,7 +106,7 @@ thread_local! {
 
 impl FormatTime for UtcTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let millis = SystemClock::new().now().as_millis();
+        let millis = SystemClock::wall_now().as_millis();
         let (second, rest) = (millis.div_euclid(1000), millis.rem_euclid(1000));
         SECOND.with_borrow_mut(|(known, text)| {
             if *known != second {
@@ -188,7 +188,7 @@ mod tests {
         let mut text = String::new();
         UtcTime.format_time(&mut Writer::new(&mut text)).expect("written");
         let time: jiff::Timestamp = text.parse().expect("a time");
-        let now = SystemClock::new().now().as_millis();
+        let now = SystemClock::wall_now().as_millis();
         assert!((now - 60_000..=now).contains(&time.as_millisecond()) && text.len() == "2026-01-01T00:00:00.000Z".len(), "{text}");
     }
 }
