@@ -75,8 +75,15 @@ mod tests {
 
     use super::*;
 
+    /// Where a test's lines go.
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
+        }
+    }
 
     impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -101,7 +108,7 @@ mod tests {
             tracing::info!(target: "rustls", "something worth knowing");
             tracing::trace!(target: "keygate::upstream", "a detail of ours");
         });
-        let text = String::from_utf8(written.0.lock().expect("no panic").clone()).expect("text");
+        let text = written.text();
         assert!(text.contains("something worth knowing") && text.contains("a detail of ours"), "{text}");
         assert!(!text.contains("somebody") && !text.contains("a stranger"), "{text}");
     }

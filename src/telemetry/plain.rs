@@ -122,28 +122,12 @@ impl FormatTime for UtcTime {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use tracing_subscriber::fmt;
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::registry;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::tests::Written;
 
     fn log() {
         let (some, none) = (Some("an \"account\""), None::<&str>);
@@ -153,7 +137,7 @@ mod tests {
     }
 
     fn text(written: &Written) -> String {
-        let text = String::from_utf8(written.0.lock().expect("no panic").clone()).expect("text");
+        let text = written.text();
         // Without the times.
         text.lines().map(|line| format!("{}\n", &line["2026-01-01T00:00:00.000Z".len()..])).collect()
     }
