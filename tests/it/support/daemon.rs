@@ -222,11 +222,13 @@ impl Home {
     pub(crate) async fn logged(&mut self, text: &str) -> String {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
+            // Asked before the log is looked at: its last lines are read after its end.
+            let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("its state"));
+            let is_over = ended.is_some() && self.readers.iter().all(std::thread::JoinHandle::is_finished);
             if let Some(line) = self.log().lines().find(|line| line.contains(text)) {
                 return line.to_owned();
             }
-            let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("its state"));
-            assert!(ended.is_none() && tokio::time::Instant::now() < patience, "no {text:?} ({ended:?}) in:\n{}", self.log());
+            assert!(!is_over && tokio::time::Instant::now() < patience, "no {text:?} ({ended:?}) in:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
