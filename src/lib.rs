@@ -47,7 +47,7 @@
 //!
 //! # Who may depend on whom
 //! L0 `secret`, `clock`. L1 `target`, `keys`, `carrier`, `redact`, `lifeline`, `limits`, `policy`, `scrub`, `upstream::dialect`: pure, no tokio, hyper, redb or tracing; a
-//! test holds that. L2 `config`, `store`. L3 `upstream::{session, client, call}`, `audit`, `usage`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
+//! test holds that. L2 `config`, `store`, `socket`. L3 `upstream::{session, client, line, call}`, `audit`, `usage`, `registry`, `handouts`, `certificates`, `forward`. L4 `gateway`, `telemetry`. L5 `server`,
 //! `doctor`, `admin`, `page`, `demo`, `app`, `cli`.
 //!
 //! Downwards is the rule. These edges still lead upwards: `forward` and `upstream::client` use `server::drain` and the client's socket of
