@@ -27,7 +27,7 @@
 //! | [`limits`] | what a key may do no more than: from where, how often, how much; counted for all cores at once |
 //! | [`scrub`] | takes upstream credentials out of answers, as text |
 //! | [`policy`] | what a known key may do, by its scopes and libraries and by what the route takes; makes permits |
-//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::line`] (one connection, driven by whoever waits for it), [`upstream::tls`] (whom it trusts) |
+//! | [`upstream`] | media servers: [`upstream::dialect`] (pure), [`upstream::session`] (state machine), [`upstream::client`] (pool), [`upstream::line`] (one connection and its HTTP/1.1: whoever waits for an answer reads it), [`upstream::tls`] (whom it trusts) |
 //! | [`handouts`] | media tickets and the upstreams' own capability ids, each bound to a key |
 //! | [`forward`] | rewriting, sending, [`forward::scrub`] (which answer is scrubbed how), bodies, tunnels; what passes through sockets (`websocket`, `socketio`) |
 //! | [`gateway`] | the pipeline, refusals, the answers that are keygate's own |

@@ -22,6 +22,7 @@ use crate::policy::Admission;
 use crate::scrub::Leak;
 use crate::server::connection::Busy;
 use crate::upstream::client::Lease;
+use crate::upstream::line::Broken;
 use crate::usage::open::Sort;
 
 use sent::NOTHING;
@@ -38,9 +39,12 @@ const SLOW_AFTER: Duration = Duration::from_secs(60);
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The other side broke off or broke the rules of HTTP.
+    /// The client broke off or broke the rules of HTTP.
     #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Client(#[from] hyper::Error),
+    /// The upstream did.
+    #[error(transparent)]
+    Upstream(#[from] Broken),
     /// Nothing moved for the idle time-out.
     #[error("no byte came for {0:?}")]
     Idle(Duration),
@@ -213,24 +217,22 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => {
                 sent.client_failed.set(true);
-                sent.client_broke_rules.set(matches!(error, BodyError::Http(_)));
+                sent.client_broke_rules.set(matches!(error, BodyError::Client(_)));
                 Some(Err(error))
             }
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
+        let is_end = match &self.source {
             Source::Empty => true,
             Source::Held(frames) => frames.len() == 0,
-            Source::Client(client) => {
-                let end = client.incoming.is_end_stream() && client.held() == 0;
-                if end {
-                    self.sent.complete.set(true);
-                }
-                end
-            }
+            Source::Client(client) => client.incoming.is_end_stream() && client.held() == 0,
+        };
+        if is_end {
+            self.sent.complete.set(true);
         }
+        is_end
     }
 
     fn size_hint(&self) -> SizeHint {

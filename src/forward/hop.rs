@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 use crate::carrier::strip::{Found, Names, names};
 
 /// `Expect` is no hop-by-hop header, but keygate answers it itself. `Content-Length` stays: it was judged to be one canonical
-/// number, and hyper holds the body to it.
+/// number, and the body is held to it.
 static NAMES: Names<11> = names![
     "connection",
     "keep-alive",

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, IF_RANGE, RANGE, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::forward::body::RequestBody;
 use crate::forward::forwarded::{self, Forwarding};
@@ -24,6 +24,7 @@ use crate::policy::Admission;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::client::Upstream;
+use crate::upstream::line::Outgoing;
 use crate::upstream::session::Session;
 
 /// A request's head, ready for the upstream: no carrier, no hop-by-hop header, no claim about where it came from but ours, and the
@@ -79,7 +80,7 @@ impl Outbound {
         head.version = Version::HTTP_11;
         let headers = &mut head.headers;
         hop::strip(headers);
-        // hyper frames the body anew from its own knowledge; the client's words about it are not copied.
+        // The connection frames the body anew from what it knows; the client's words about it are not copied.
         headers.remove(CONTENT_LENGTH);
         headers.insert(HOST, origin.host);
         forwarded::rebuild(headers, origin.forwarding);
@@ -128,11 +129,11 @@ impl Outbound {
     }
 
     /// With its body. One that could have a body and has none says so (RFC 9110, section 8.6): some servers answer 411 otherwise.
-    pub fn into_request(mut self, body: RequestBody) -> Request<RequestBody> {
+    pub fn with_body(mut self, body: RequestBody) -> Outgoing {
         if body.is_empty() && matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) {
             self.head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Request::from_parts(*self.head, body)
+        Outgoing { head: self.head, body }
     }
 }
 

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::forward::body::{RequestBody, Sent};
 use crate::forward::rewrite::Outbound;
 use crate::gateway::refusal::Refusal;
 use crate::upstream::client::{Lease, Partition, Pool, Upstream};
-use crate::upstream::line::AnswerBody;
+use crate::upstream::line::{AnswerBody, Broken, Outgoing, SendError};
 
 /// A pooled connection that idled longer than this may have been closed by the server just now: a safe request without a body is
 /// copied before it is written there, so that it can be sent again.
@@ -49,26 +48,25 @@ pub async fn send(
     let is_safe = body.is_empty() && outbound.is_safe();
     let copy = (is_safe && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| outbound.clone());
     let limit = upstream.timeouts.response_header;
-    let response = match attempt(&mut lease, || outbound.into_request(body), &sent, limit).await {
+    let response = match attempt(&mut lease, outbound.with_body(body), &sent, limit).await {
         Ok(response) => response,
         Err(failed) => {
             let again = once_more(failed, copy, &lease, &sent)?;
             // Rare, and large: not a part of every request's memory.
             lease = Box::pin(pool.connect(upstream, partition)).await?;
-            Box::pin(attempt(&mut lease, || *again, &sent, limit)).await.map_err(Failed::into_refusal)?
+            Box::pin(attempt(&mut lease, again, &sent, limit)).await.map_err(Failed::into_refusal)?
         }
     };
     check(&response)?;
-    let response = response.map(|incoming| lease.body(incoming, sent.is_complete()));
     Ok(Exchange { response, lease: Some(lease), sent })
 }
 
 /// What may go over a new connection after a pooled one failed.
-fn once_more(failed: Failed, copy: Option<Outbound>, lease: &Lease, sent: &Sent) -> Result<Box<Request<RequestBody>>, Refusal> {
+fn once_more(failed: Failed, copy: Option<Outbound>, lease: &Lease, sent: &Sent) -> Result<Outgoing, Refusal> {
     match failed {
-        Failed::NotSent(request) if lease.idle_for().is_some() => Ok(request),
+        Failed::Unsent(outgoing) if lease.idle_for().is_some() => Ok(outgoing),
         Failed::Broken(error) => match copy {
-            Some(copy) => Ok(Box::new(copy.into_request(RequestBody::empty()))),
+            Some(copy) => Ok(copy.with_body(RequestBody::empty())),
             None => Err(broken_off(sent, error)),
         },
         failed => Err(failed.into_refusal()),
@@ -77,15 +75,15 @@ fn once_more(failed: Failed, copy: Option<Outbound>, lease: &Lease, sent: &Sent)
 
 enum Failed {
     /// The connection was gone before a byte of the request was written: it can go over another one, whatever it is.
-    NotSent(Box<Request<RequestBody>>),
-    Broken(hyper::Error),
+    Unsent(Outgoing),
+    Broken(Broken),
     Final(Refusal),
 }
 
 impl Failed {
     fn into_refusal(self) -> Refusal {
         match self {
-            Self::NotSent(_) => Refusal::ClosedAtOnce,
+            Self::Unsent(_) => Refusal::ClosedAtOnce,
             Self::Broken(error) => Refusal::BrokenOff(error),
             Self::Final(refusal) => refusal,
         }
@@ -97,26 +95,18 @@ fn client_fault(sent: &Sent) -> Option<Refusal> {
     sent.client_failed().then(|| if sent.client_broke_rules() { Refusal::BrokenBody } else { Refusal::ClientBody })
 }
 
-fn broken_off(sent: &Sent, error: hyper::Error) -> Refusal {
+fn broken_off(sent: &Sent, error: Broken) -> Refusal {
     client_fault(sent).unwrap_or(Refusal::BrokenOff(error))
 }
 
-/// `request`: makes it where it is sent, so that it is not kept twice.
-async fn attempt(
-    lease: &mut Lease,
-    request: impl FnOnce() -> Request<RequestBody>,
-    sent: &Sent,
-    limit: Duration,
-) -> Result<Response<Incoming>, Failed> {
+async fn attempt(lease: &mut Lease, outgoing: Outgoing, sent: &Sent, limit: Duration) -> Result<Response<AnswerBody>, Failed> {
     // Pinned here: a future that is moved into another one takes its room twice.
-    let answer = std::pin::pin!(lease.send(request()));
+    let answer = std::pin::pin!(lease.send(outgoing));
     match within(limit, sent, answer).await {
         None => Err(Failed::Final(Refusal::NoAnswer(limit.as_secs()))),
         Some(Ok(response)) => Ok(response),
-        Some(Err(mut error)) => match error.take_message() {
-            Some(request) => Err(Failed::NotSent(Box::new(request))),
-            None => Err(client_fault(sent).map_or_else(|| Failed::Broken(error.into_error()), Failed::Final)),
-        },
+        Some(Err(SendError::Unsent(outgoing))) => Err(Failed::Unsent(outgoing)),
+        Some(Err(SendError::Broken(error))) => Err(client_fault(sent).map_or_else(|| Failed::Broken(error), Failed::Final)),
     }
 }
 

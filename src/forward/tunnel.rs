@@ -26,25 +26,28 @@ use crate::gateway::trail::Trail;
 use crate::policy::Admission;
 use crate::server::connection::ClientIo;
 use crate::server::drain::{Farewell, Tasks};
-use crate::upstream::client::{Pool, Upstream};
+use crate::upstream::client::{Partition, Pool, Upstream};
 use crate::upstream::io::UpstreamIo;
-use crate::upstream::line::AnswerBody;
+use crate::upstream::line::{AnswerBody, SendError};
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Sends the handshake over a connection of its own.
+/// Sends the handshake over a connection of its own. The body of a 101 is the socket.
 ///
 /// # Errors
 /// As [`crate::forward::send::send`].
 pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outbound) -> Result<Response<AnswerBody>, Refusal> {
-    let mut sender = pool.connect_for_upgrade(upstream).await?;
-    let request = outbound.into_request(RequestBody::empty());
-    let expected = request.headers().get(SEC_WEBSOCKET_KEY).map(accept_for);
+    let mut lease = pool.connect(upstream, Partition::Open).await?;
+    let outgoing = outbound.with_body(RequestBody::empty());
+    let expected = outgoing.head.headers.get(SEC_WEBSOCKET_KEY).map(accept_for);
     let limit = upstream.timeouts.response_header;
-    let sent = RequestBody::empty().sent();
-    let response =
-        within(limit, &sent, sender.send_request(request)).await.ok_or(Refusal::NoAnswer(limit.as_secs()))?.map_err(Refusal::BrokenOff)?;
+    let sent = outgoing.body.sent();
+    let answer = within(limit, &sent, lease.send(outgoing)).await.ok_or(Refusal::NoAnswer(limit.as_secs()))?;
+    let response = answer.map_err(|error| match error {
+        SendError::Unsent(_) => Refusal::ClosedAtOnce,
+        SendError::Broken(error) => Refusal::BrokenOff(error),
+    })?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers();
         let websocket = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -57,7 +60,7 @@ pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outb
     } else {
         check(&response)?;
     }
-    Ok(response.map(|incoming| AnswerBody::new(incoming, None)))
+    Ok(response)
 }
 
 fn accept_for(key: &HeaderValue) -> HeaderValue {
@@ -84,8 +87,8 @@ pub fn switching(upstream: &HeaderMap, response: &mut Response<crate::forward::b
 pub struct Tunnel {
     /// The client's side.
     pub client: OnUpgrade,
-    /// The upstream's side.
-    pub upstream: OnUpgrade,
+    /// The upstream's side, and what came from there already.
+    pub upstream: (UpstreamIo, Bytes),
     /// Proof of admission.
     pub admission: Admission,
     /// Notes.
@@ -117,9 +120,7 @@ impl Tunnel {
     }
 
     async fn open(self, farewell: Farewell) -> Option<Bridge<ClientIo, UpstreamIo>> {
-        let (client, upstream) = tokio::try_join!(self.client, self.upstream).ok()?;
-        let client = client_side(client)?;
-        let upstream = upstream_side(upstream)?;
+        let client = client_side(self.client.await.ok()?)?;
         let watch = Watch {
             admission: self.admission,
             trail: self.trail,
@@ -130,16 +131,11 @@ impl Tunnel {
             farewell: Some(farewell),
             clock: self.clock,
         };
-        Some(Bridge::new(client, upstream, watch))
+        Some(Bridge::new(client, self.upstream, watch))
     }
 }
 
 fn client_side(upgraded: Upgraded) -> Option<(ClientIo, Bytes)> {
     let parts = upgraded.downcast::<TokioIo<ClientIo>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
-}
-
-fn upstream_side(upgraded: Upgraded) -> Option<(UpstreamIo, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<UpstreamIo>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }

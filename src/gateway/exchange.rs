@@ -224,7 +224,7 @@ impl Route<'_> {
                 trail.opens(Sort::Socket, permit, None);
             }
         }
-        let upstream = hyper::upgrade::on(response);
+        let upstream = response.into_body().into_socket().ok_or(Refusal::BadAnswer("its 101 came without a socket"))?;
         let idle_timeout = self.visit.settings.limits.idle_timeout;
         let mut down = sockets::down(worker, &self.site.upstream, self.engine.as_deref());
         if matches!(self.admission, Admission::Native(_)) {

@@ -15,6 +15,7 @@ use crate::limits::Exceeded;
 use crate::policy::{self, Denied};
 use crate::scrub::Leak;
 use crate::upstream::client::ConnectError;
+use crate::upstream::line::Broken;
 use crate::upstream::session::SessionError;
 
 /// Why a request was not answered by the upstream.
@@ -96,7 +97,7 @@ pub enum Refusal {
     Connect(#[from] ConnectError),
     /// The upstream broke off before it answered.
     #[error("the upstream broke off before it answered: {0}")]
-    BrokenOff(hyper::Error),
+    BrokenOff(Broken),
     /// The upstream accepts connections and closes them: a proxy in front of nothing, or a server that is starting.
     #[error("the upstream closes every connection at once")]
     ClosedAtOnce,

@@ -1,6 +1,6 @@
 //! The upstream as the forwarder sees it: an address, and a pool of connections per core.
 //!
-//! The pool is keygate's own, over `hyper::client::conn::http1`: partitioned by session, so that a connection never carries two
+//! The pool is keygate's own, over [`crate::upstream::line`]: partitioned by session, so that a connection never carries two
 //! accounts' requests, and owned by one core, so that it needs no lock. A connection goes back only after a complete answer, and is
 //! dropped on any doubt.
 
@@ -10,20 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Response};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 
-use crate::forward::body::RequestBody;
 use crate::server::drain::Tasks;
 use crate::upstream::dialect::Dialect;
 use crate::upstream::health::Health;
 use crate::upstream::io::UpstreamIo;
-use crate::upstream::line::{AnswerBody, Line};
+use crate::upstream::line::{AnswerBody, Line, Outgoing, SendError};
 use crate::upstream::session::SessionId;
 use crate::upstream::tls::{TlsError, Trust};
 use crate::upstream::{Kind, UpstreamName};
@@ -32,8 +27,6 @@ use crate::upstream::{Kind, UpstreamName};
 const IDLE_PER_SESSION: usize = 8;
 /// How long more than that are kept: in a burst many come back at once and are wanted again at once.
 const BURST: Duration = Duration::from_secs(2);
-/// Bytes of an answer's head; more is an attack or a broken server, and hyper would take six times as much.
-const MAX_ANSWER_HEAD: usize = 64 << 10;
 /// Idle connections that one core keeps in all.
 const IDLE_PER_CORE: usize = 256;
 
@@ -163,21 +156,16 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// Sends a request and waits for the answer's head. Its body comes when [`Lease::body`] has said how.
+    /// Sends a request and waits for the answer's head. What is not written of the request by then is written while the answer is read.
     ///
     /// # Errors
-    /// With the request, where not a byte of it was written.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.line.send(request).await
-    }
-
-    /// The body of the answer. `is_sent`: all of the request's has gone.
-    pub fn body(&mut self, incoming: Incoming, is_sent: bool) -> AnswerBody {
-        if is_sent {
-            return AnswerBody::new(incoming, Some(self.line.driver()));
+    /// [`SendError`].
+    pub async fn send(&mut self, outgoing: Outgoing) -> Result<Response<AnswerBody>, SendError> {
+        let response = self.line.send(outgoing).await?;
+        if !self.line.is_written() {
+            self.line.write_by_itself(&self.pool.tasks);
         }
-        self.line.drive_itself(&self.pool.tasks);
-        AnswerBody::new(incoming, None)
+        Ok(response)
     }
 
     /// How long the connection idled before; `None` for a new one.
@@ -230,7 +218,7 @@ impl Pool {
         self.clock.tick()
     }
 
-    /// An idle connection of this partition, newest first, if one is still good.
+    /// An idle connection of this partition, the newest, if there is one. Whether the upstream has hung up on it shows when it is used.
     pub fn idle(self: &Rc<Self>, upstream: &Arc<Upstream>, partition: Partition) -> Option<Lease> {
         let mut shelf = self.idle.borrow_mut();
         let Shelf { by_partition, len } = &mut *shelf;
@@ -239,7 +227,7 @@ impl Pool {
         while let Some(Idle { line, upstream, since }) = stack.pop() {
             *len -= 1;
             let idle_for = now.saturating_sub(since);
-            if idle_for < upstream.timeouts.pool_idle && line.is_ready() {
+            if idle_for < upstream.timeouts.pool_idle {
                 return Some(Lease { line, upstream, partition, pool: Rc::clone(self), idle_for: Some(idle_for) });
             }
         }
@@ -251,25 +239,8 @@ impl Pool {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(self: &Rc<Self>, upstream: &Arc<Upstream>, partition: Partition) -> Result<Lease, ConnectError> {
-        let io = dial(upstream).await?;
-        let failed = |error: hyper::Error| ConnectError::Failed { address: upstream.address().to_owned(), source: io::Error::other(error) };
-        let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(failed)?;
-        let line = Line::new(sender, connection);
+        let line = Line::new(dial(upstream).await?);
         Ok(Lease { line, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), idle_for: None })
-    }
-
-    /// A connection of its own for a WebSocket, never pooled.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn connect_for_upgrade(self: &Rc<Self>, upstream: &Arc<Upstream>) -> Result<SendRequest<RequestBody>, ConnectError> {
-        let io = dial(upstream).await?;
-        let failed = |error: hyper::Error| ConnectError::Failed { address: upstream.address().to_owned(), source: io::Error::other(error) };
-        let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(failed)?;
-        self.tasks.spawn_local(async move {
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
     }
 
     fn put(&self, partition: Partition, idle: Idle) {
@@ -323,12 +294,6 @@ impl Shelf {
             }
         }
     }
-}
-
-fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_header_size(MAX_ANSWER_HEAD);
-    builder
 }
 
 /// A connection to the upstream, encrypted where its URL says so, within the connect time-out.

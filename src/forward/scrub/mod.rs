@@ -422,7 +422,9 @@ fn refused(error: BodyError) -> Refusal {
     match error {
         BodyError::Leak(leak) => Refusal::Revealed(leak),
         BodyError::Damaged(_) => Refusal::BadAnswer("its coded body is damaged"),
-        BodyError::Http(error) => Refusal::BrokenOff(error),
-        BodyError::Idle(_) | BodyError::TooSlow | BodyError::KeyDied(_) => Refusal::BadAnswer("its body did not come"),
+        BodyError::Upstream(error) => Refusal::BrokenOff(error),
+        BodyError::Client(_) | BodyError::Idle(_) | BodyError::TooSlow | BodyError::KeyDied(_) => {
+            Refusal::BadAnswer("its body did not come")
+        }
     }
 }

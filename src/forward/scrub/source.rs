@@ -1,7 +1,6 @@
 //! The body of an answer on its way to the client: as it comes, or decoded and scrubbed.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -31,10 +30,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// The next bytes for the client. Trailers are dropped: a credential could hide in them.
+    /// The next bytes for the client.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
-            Self::Plain(incoming) => poll_bytes(incoming, cx),
+            Self::Plain(incoming) => incoming.poll_data(cx).map_err(BodyError::from),
             Self::Whole(text) => Poll::Ready((!text.is_empty()).then(|| Ok(std::mem::take(text)))),
             Self::Scrubbed(scrubbed) => scrubbed.poll_data(cx),
         }
@@ -67,23 +66,9 @@ impl Source {
 
 /// The first piece of a body, if it came with the head. Who waits for it if it did not has to ask again.
 pub(super) fn first(incoming: &mut AnswerBody) -> Result<Option<Bytes>, BodyError> {
-    match poll_bytes(incoming, &mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(first)) => first.map(Some),
+    match incoming.poll_data(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(first)) => Ok(Some(first?)),
         Poll::Ready(None) | Poll::Pending => Ok(None),
-    }
-}
-
-fn poll_bytes(incoming: &mut AnswerBody, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-    loop {
-        match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    return Poll::Ready(Some(Ok(data)));
-                }
-            }
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-            None => return Poll::Ready(None),
-        }
     }
 }
 
@@ -203,13 +188,13 @@ impl Scrubbed {
                     let data = std::mem::take(&mut self.input);
                     self.take_in(data)
                 }
-                Ok(None) => match ready!(poll_bytes(&mut self.incoming, cx)) {
+                Ok(None) => match ready!(self.incoming.poll_data(cx)) {
                     Some(Ok(data)) if self.decoder.is_some() => {
                         self.input = data;
                         Ok(())
                     }
                     Some(Ok(data)) => self.take_in(data),
-                    Some(Err(error)) => Err(error),
+                    Some(Err(error)) => Err(error.into()),
                     None => self.finish(),
                 },
                 Err(error) => Err(error),

@@ -1,0 +1,213 @@
+//! Heads of messages (RFC 9112, sections 2 to 5): a request's into bytes, an answer's out of bytes.
+
+use std::io::Write;
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use httparse::{ParserConfig, Status};
+use memchr::memmem;
+
+use super::Broken;
+use super::framing::Extent;
+
+/// Bytes of an answer's head; more is an attack or a broken server.
+pub(super) const MOST_BYTES: usize = 64 << 10;
+/// Lines of an answer's head.
+const MOST_FIELDS: usize = 100;
+/// What ends a head. A bare line feed ends none: whoever else reads the answer might take it for something else.
+const END: &[u8] = b"\r\n\r\n";
+
+/// Writes a request's head to the end of `out`. `extent`: of its body, which the head does not say yet.
+pub(super) fn write(head: &Parts, extent: Extent, out: &mut Vec<u8>) {
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    for piece in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(piece.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    // Writing to memory does not fail.
+    let _ = match extent {
+        Extent::Nothing => Ok(()),
+        Extent::Length(length) => write!(out, "content-length: {length}\r\n"),
+        Extent::Chunked => out.write_all(b"transfer-encoding: chunked\r\n"),
+    };
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An answer's head.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) version: Version,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+}
+
+impl Head {
+    /// Whether the connection may serve again after this answer (RFC 9112, section 9.3). One of HTTP/1.0 is never taken for that.
+    pub(super) fn keeps_alive(&self) -> bool {
+        let is_close = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"close");
+        let mut options = self.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        self.version == Version::HTTP_11 && !options.any(is_close)
+    }
+}
+
+/// Takes a head off the front of `inbox`, if all of it is there. `searched`: how many bytes of it are known to hold no end, for the next look.
+///
+/// # Errors
+/// [`Broken::Head`], [`Broken::LongHead`].
+pub(super) fn take(inbox: &mut BytesMut, searched: &mut usize) -> Result<Option<Head>, Broken> {
+    let from = searched.saturating_sub(END.len() - 1);
+    let Some(end) = memmem::find(&inbox[from..], END).map(|place| from + place + END.len()) else {
+        *searched = inbox.len();
+        return if inbox.len() < MOST_BYTES { Ok(None) } else { Err(Broken::LongHead) };
+    };
+    *searched = 0;
+    if end > MOST_BYTES {
+        return Err(Broken::LongHead);
+    }
+    read(&inbox.split_to(end).freeze()).map(Some)
+}
+
+fn read(bytes: &Bytes) -> Result<Head, Broken> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut fields).map_err(wrong)?;
+    if parsed != Status::Complete(bytes.len()) {
+        return Err(Broken::Head("it has more than one end"));
+    }
+    let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Broken::Head("it has no status"))?;
+    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    for field in response.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Broken::Head("a header has no name"))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Broken::Head("a header is not text"))?;
+        headers.append(name, value);
+    }
+    Ok(Head { version, status, headers })
+}
+
+const fn wrong(error: httparse::Error) -> Broken {
+    Broken::Head(match error {
+        httparse::Error::HeaderName => "a header has no name",
+        httparse::Error::HeaderValue => "a header is not text",
+        httparse::Error::Status => "it has no status",
+        httparse::Error::Version => "it begins with no version of HTTP/1",
+        httparse::Error::TooManyHeaders => "it has more than 100 headers",
+        httparse::Error::NewLine | httparse::Error::Token => "a line of it is malformed",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn taken(bytes: &[u8]) -> Result<Option<Head>, Broken> {
+        take(&mut BytesMut::from(bytes), &mut 0)
+    }
+
+    fn written(request: Request<()>, extent: Extent) -> String {
+        let mut out = b"before ".to_vec();
+        write(&request.into_parts().0, extent, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_request_is_written_as_its_line_its_headers_and_the_length_of_its_body() {
+        let get = Request::get("/a%20b?c=d").header("host", "h").header("x", "1").header("x", "2").body(()).expect("a request");
+        assert_eq!(written(get, Extent::Nothing), "before GET /a%20b?c=d HTTP/1.1\r\nhost: h\r\nx: 1\r\nx: 2\r\n\r\n");
+        let post = |extent| written(Request::builder().method(Method::POST).uri("/").body(()).expect("a request"), extent);
+        assert_eq!(post(Extent::Length(7)), "before POST / HTTP/1.1\r\ncontent-length: 7\r\n\r\n");
+        assert_eq!(post(Extent::Chunked), "before POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+    }
+
+    #[test]
+    fn a_head_is_taken_and_what_follows_it_stays() {
+        let mut inbox = BytesMut::from(&b"HTTP/1.1 206 Partial\r\nA: 1\r\na:2\t\r\nB: \xfcber\r\nC:\r\n\r\nHTTP/1.1"[..]);
+        let head = take(&mut inbox, &mut 0).expect("no error").expect("a head");
+        assert_eq!((head.version, head.status, &inbox[..]), (Version::HTTP_11, StatusCode::PARTIAL_CONTENT, &b"HTTP/1.1"[..]));
+        assert_eq!(head.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((head.headers["b"].as_bytes(), head.headers["c"].as_bytes()), (&b"\xfcber"[..], &b""[..]));
+    }
+
+    #[test]
+    fn who_may_serve_again_says_so_by_its_version_and_not_otherwise() {
+        let keeps = |text: &str| taken(text.as_bytes()).expect("no error").expect("a head").keeps_alive();
+        assert!(keeps("HTTP/1.1 200 OK\r\n\r\n"));
+        assert!(keeps("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n"));
+        for close in ["close", "Close", "keep-alive, close", "x,\tCLOSE ", "keep-alive\r\nConnection: close"] {
+            assert!(!keeps(&format!("HTTP/1.1 200 OK\r\nConnection: {close}\r\n\r\n")), "{close}");
+        }
+        assert!(!keeps("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_or_is_no_head_is_an_error() {
+        let wrong: [&[u8]; 13] = [
+            b"SSH-2.0-OpenSSH\r\n\r\n",
+            b"HTTP/2.0 200 OK\r\n\r\n",
+            b"HTTP/0.9 200 OK\r\n\r\n",
+            b"HTTP/1.1 20 OK\r\n\r\n",
+            b"HTTP/1.1 2000 OK\r\n\r\n",
+            b"HTTP/1.1 099 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA : 1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n A: 1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: 1\x00\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: 1\rB: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\nA: 1\n\nHTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        ];
+        for bytes in wrong {
+            assert!(matches!(taken(bytes), Err(Broken::Head(_))), "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_head_has_100_lines_and_64_kib_at_most() {
+        let head = |lines: usize, length: usize| {
+            let lines = (0..lines).map(|_| format!("a: {}\r\n", "x".repeat(length))).collect::<String>();
+            taken(format!("HTTP/1.1 200 OK\r\n{lines}\r\n").as_bytes())
+        };
+        assert!(head(100, 1).expect("no error").is_some());
+        assert!(matches!(head(101, 1), Err(Broken::Head(_))));
+        assert!(head(1, MOST_BYTES - 30).expect("no error").is_some());
+        assert!(matches!(head(1, MOST_BYTES), Err(Broken::LongHead)));
+        assert!(matches!(taken(&vec![b'x'; MOST_BYTES]), Err(Broken::LongHead)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_that_comes_in_pieces_is_the_same(pieces in prop::collection::vec(1_usize..9, 1..40), value in "[ -~]{0,60}") {
+            let bytes = format!("HTTP/1.1 200 OK\r\nA: {value}\r\n\r\nrest");
+            let (mut inbox, mut searched, mut rest) = (BytesMut::new(), 0, bytes.as_bytes());
+            let mut sizes = pieces.into_iter().cycle();
+            let head = loop {
+                if let Some(head) = take(&mut inbox, &mut searched).expect("a good head") {
+                    break head;
+                }
+                let (piece, left) = rest.split_at(sizes.next().expect("endless").min(rest.len()));
+                inbox.extend_from_slice(piece);
+                rest = left;
+            };
+            prop_assert_eq!(head.headers["a"].as_bytes(), value.trim_matches(' ').as_bytes());
+            prop_assert_eq!([&inbox[..], rest].concat(), b"rest");
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), lines in "[A:\r\n 0-9]{0,60}") {
+            let _ = taken(&[&bytes[..], END].concat());
+            let _ = taken(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n").as_bytes());
+        }
+    }
+}
