@@ -1,15 +1,19 @@
 //! One exchange with the upstream: a connection from the pool or a new one, one safe retry when a pooled one turned out stale.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Response, StatusCode};
+use tokio::time::Instant;
 
 use crate::forward::body::{RequestBody, Sent};
 use crate::forward::rewrite::Outbound;
 use crate::gateway::refusal::Refusal;
+use crate::upstream::alarm::Alarm;
 use crate::upstream::client::{Lease, Partition, Pool, Upstream};
 use crate::upstream::line::{AnswerBody, Broken, Outgoing, SendError};
 
@@ -26,6 +30,15 @@ pub struct Exchange {
     pub lease: Option<Lease>,
     /// What became of the request's body.
     pub sent: Rc<Sent>,
+    /// How long the answer's head took.
+    pub took: Duration,
+}
+
+impl Exchange {
+    /// One of a connection that serves only this once, for a request without a body.
+    pub fn alone(response: Response<AnswerBody>) -> Self {
+        Self { response, lease: None, sent: RequestBody::empty().sent(), took: Duration::ZERO }
+    }
 }
 
 /// Sends a request and waits for the answer's head.
@@ -40,25 +53,25 @@ pub async fn send(
     outbound: Outbound,
     body: RequestBody,
 ) -> Result<Exchange, Refusal> {
-    let sent = body.sent();
-    let mut lease = match pool.idle(upstream, partition) {
-        Some(lease) => lease,
-        None => Box::pin(pool.connect(upstream, partition)).await?,
+    let (sent, begun) = (body.sent(), now());
+    let (mut lease, since) = match pool.idle(upstream, partition) {
+        Some(lease) => (lease, begun),
+        None => (Box::pin(pool.connect(upstream, partition)).await?, now()),
     };
     let is_safe = body.is_empty() && outbound.is_safe();
     let copy = (is_safe && lease.idle_for() >= Some(MAY_BE_STALE_AFTER)).then(|| outbound.clone());
     let limit = upstream.timeouts.response_header;
-    let response = match attempt(&mut lease, outbound.with_body(body), &sent, limit).await {
+    let response = match attempt(&mut lease, outbound.with_body(body), &sent, (since, limit)).await {
         Ok(response) => response,
         Err(failed) => {
             let again = once_more(failed, copy, &lease, &sent)?;
             // Rare, and large: not a part of every request's memory.
             lease = Box::pin(pool.connect(upstream, partition)).await?;
-            Box::pin(attempt(&mut lease, again, &sent, limit)).await.map_err(Failed::into_refusal)?
+            Box::pin(attempt(&mut lease, again, &sent, (now(), limit))).await.map_err(Failed::into_refusal)?
         }
     };
     check(&response)?;
-    Ok(Exchange { response, lease: Some(lease), sent })
+    Ok(Exchange { response, lease: Some(lease), sent, took: begun.elapsed() })
 }
 
 /// What may go over a new connection after a pooled one failed.
@@ -99,33 +112,42 @@ fn broken_off(sent: &Sent, error: Broken) -> Refusal {
     client_fault(sent).unwrap_or(Refusal::BrokenOff(error))
 }
 
-async fn attempt(lease: &mut Lease, outgoing: Outgoing, sent: &Sent, limit: Duration) -> Result<Response<AnswerBody>, Failed> {
+async fn attempt(lease: &mut Lease, outgoing: Outgoing, sent: &Sent, time: (Instant, Duration)) -> Result<Response<AnswerBody>, Failed> {
     // Pinned here: a future that is moved into another one takes its room twice.
-    let answer = std::pin::pin!(lease.send(outgoing));
-    match within(limit, sent, answer).await {
-        None => Err(Failed::Final(Refusal::NoAnswer(limit.as_secs()))),
+    let (answer, alarm) = lease.send(outgoing);
+    match within(time, sent, alarm, std::pin::pin!(answer)).await {
+        None => Err(Failed::Final(Refusal::NoAnswer(time.1.as_secs()))),
         Some(Ok(response)) => Ok(response),
         Some(Err(SendError::Unsent(outgoing))) => Err(Failed::Unsent(outgoing)),
         Some(Err(SendError::Broken(error))) => Err(client_fault(sent).map_or_else(|| Failed::Broken(error), Failed::Final)),
     }
 }
 
-/// Waits for an answer, `limit` from the moment at which the request's body was out (an upload may take hours before that).
-pub(crate) async fn within<F: Future>(limit: Duration, sent: &Sent, answer: F) -> Option<F::Output> {
+#[expect(clippy::disallowed_methods, reason = "measures the same monotonic time as the timer that is set with it")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for an answer, `limit` from the moment at which the request's body was out (an upload may take hours before that). `since`: now.
+pub(crate) async fn within<F: Future>((since, limit): (Instant, Duration), sent: &Sent, alarm: &mut Alarm, answer: F) -> Option<F::Output> {
     let mut answer = std::pin::pin!(answer);
-    let mut before = (sent.bytes(), sent.is_complete());
-    loop {
-        if let Ok(answer) = tokio::time::timeout(limit, answer.as_mut()).await {
-            return Some(answer);
+    let (mut before, mut deadline) = ((sent.bytes(), sent.is_complete()), since + limit);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
         }
-        // Time is up when the body was out all the while, or no byte of it moved although the client had some (an upstream that
-        // stopped reading). For a client that stalls, the body itself has its limits.
-        let now = (sent.bytes(), sent.is_complete());
-        if now == before && !sent.waits_for_client() {
-            return None;
+        loop {
+            ready!(alarm.poll(deadline, cx));
+            // Time is up when the body was out all the while, or no byte of it moved although the client had some (an upstream that
+            // stopped reading). For a client that stalls, the body itself has its limits.
+            let so_far = (sent.bytes(), sent.is_complete());
+            if so_far == before && !sent.waits_for_client() {
+                return Poll::Ready(None);
+            }
+            (before, deadline) = (so_far, now() + limit);
         }
-        before = now;
-    }
+    })
+    .await
 }
 
 /// Refuses an answer whose end could be read in two ways, or whose body cannot be read at all, and a switch of protocols that nobody asked for.
@@ -171,7 +193,7 @@ mod tests {
             let _ = body.collect().await;
             sleep(LIMIT - Duration::from_secs(1)).await;
         };
-        assert!(within(LIMIT, &sent, answer).await.is_some());
+        assert!(within((now(), LIMIT), &sent, &mut Alarm::default(), answer).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,8 +204,8 @@ mod tests {
             let _ = moving.collect().await;
             std::future::pending::<()>().await;
         };
-        assert!(within(LIMIT, &sent, answer).await.is_none());
+        assert!(within((now(), LIMIT), &sent, &mut Alarm::default(), answer).await.is_none());
         let stuck = body();
-        assert!(within(LIMIT, &stuck.sent(), std::future::pending::<()>()).await.is_none());
+        assert!(within((now(), LIMIT), &stuck.sent(), &mut Alarm::default(), std::future::pending::<()>()).await.is_none());
     }
 }

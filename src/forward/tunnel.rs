@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 use crate::clock::Clock;
 use crate::forward::body::RequestBody;
 use crate::forward::rewrite::Outbound;
-use crate::forward::send::{check, within};
+use crate::forward::send::{check, now, within};
 use crate::forward::socketio::engine::Engine;
 use crate::forward::upgrade::{Bridge, Bridged, Watch};
 use crate::forward::websocket::down::Down;
@@ -43,7 +43,8 @@ pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outb
     let expected = outgoing.head.headers.get(SEC_WEBSOCKET_KEY).map(accept_for);
     let limit = upstream.timeouts.response_header;
     let sent = outgoing.body.sent();
-    let answer = within(limit, &sent, lease.send(outgoing)).await.ok_or(Refusal::NoAnswer(limit.as_secs()))?;
+    let (answer, alarm) = lease.send(outgoing);
+    let answer = within((now(), limit), &sent, alarm, answer).await.ok_or(Refusal::NoAnswer(limit.as_secs()))?;
     let response = answer.map_err(|error| match error {
         SendError::Unsent(_) => Refusal::ClosedAtOnce,
         SendError::Broken(error) => Refusal::BrokenOff(error),

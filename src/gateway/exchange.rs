@@ -73,13 +73,12 @@ impl Route<'_> {
 
     async fn send(&self, outbound: Outbound, body: RequestBody, notes: &mut Notes) -> Result<Exchange, Refusal> {
         let (worker, upstream) = (self.visit.worker, &self.site.upstream);
-        let measure = worker.tally().map(|tally| (tally, worker.gateway().clock.monotonic()));
         ask(notes, upstream);
         let exchange = send::send(&worker.pool, upstream, self.partition(), outbound, body).await;
         heard(notes, exchange.as_ref().ok().map(|exchange| &exchange.response));
         let exchange = exchange?;
-        if let Some((tally, begun)) = measure {
-            tally.answered(&upstream.name, worker.gateway().clock.monotonic().saturating_sub(begun));
+        if let Some(tally) = worker.tally() {
+            tally.answered(&upstream.name, exchange.took);
         }
         Ok(exchange)
     }
@@ -124,7 +123,7 @@ impl Route<'_> {
 
     /// The upstream's answer for the client: 7. without any credential of the upstream in it.
     pub(super) async fn respond(self, exchange: Exchange, notes: &mut Notes) -> Result<Response<GatewayBody>, Refusal> {
-        let Exchange { response, lease, sent } = exchange;
+        let Exchange { response, lease, sent, .. } = exchange;
         let (mut head, incoming) = response.into_parts();
         hop::strip(&mut head.headers);
         let source = match &self.admission {
@@ -195,7 +194,7 @@ impl Route<'_> {
             Verdict::Accepted => {}
             verdict => match Box::pin(self.second_opinion(verdict)).await? {
                 Opinion::Alive => {
-                    let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
+                    let exchange = Exchange::alone(response);
                     return self.respond(not_about_the_key(exchange), notes).await;
                 }
                 Opinion::Renewed(session) => {
@@ -209,8 +208,7 @@ impl Route<'_> {
             },
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let exchange = Exchange { response, lease: None, sent: RequestBody::empty().sent() };
-            let mut answer = self.respond(exchange, notes).await?;
+            let mut answer = self.respond(Exchange::alone(response), notes).await?;
             // What the client sends next may be frames of the socket that it hoped for.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(answer);

@@ -238,7 +238,7 @@ impl Route<'_> {
 
 /// Reads an answer to its end.
 async fn whole(exchange: send::Exchange) -> Result<Answered, Refusal> {
-    let send::Exchange { response, lease, sent } = exchange;
+    let send::Exchange { response, lease, sent, .. } = exchange;
     let (head, body) = response.into_parts();
     if head.headers.contains_key(CONTENT_ENCODING) {
         return Err(Refusal::BadAnswer("its packets are compressed although that was not asked for"));

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 
 use crate::server::drain::Tasks;
+use crate::upstream::alarm::Alarm;
 use crate::upstream::dialect::Dialect;
 use crate::upstream::health::Health;
 use crate::upstream::io::UpstreamIo;
@@ -146,6 +147,7 @@ pub struct Lease {
     upstream: Arc<Upstream>,
     partition: Partition,
     pool: Rc<Pool>,
+    alarm: Alarm,
     idle_for: Option<Duration>,
 }
 
@@ -156,16 +158,20 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// Sends a request and waits for the answer's head. What is not written of the request by then is written while the answer is read.
+    /// Sends a request and waits for the answer's head, with the alarm of the connection for how long that may take. What is not written of the request by then is written while the answer is read.
     ///
     /// # Errors
     /// [`SendError`].
-    pub async fn send(&mut self, outgoing: Outgoing) -> Result<Response<AnswerBody>, SendError> {
-        let response = self.line.send(outgoing).await?;
-        if !self.line.is_written() {
-            self.line.write_by_itself(&self.pool.tasks);
-        }
-        Ok(response)
+    pub fn send(&mut self, outgoing: Outgoing) -> (impl Future<Output = Result<Response<AnswerBody>, SendError>>, &mut Alarm) {
+        let Self { line, pool, alarm, .. } = self;
+        let sending = async move {
+            let response = line.send(outgoing).await?;
+            if !line.is_written() {
+                line.write_by_itself(&pool.tasks);
+            }
+            Ok(response)
+        };
+        (sending, alarm)
     }
 
     /// How long the connection idled before; `None` for a new one.
@@ -175,9 +181,9 @@ impl Lease {
 
     /// Gives the connection back after a complete exchange. Dropping a lease instead closes the connection.
     pub fn give_back(self) {
-        let Self { line, upstream, partition, pool, .. } = self;
+        let Self { line, upstream, partition, pool, alarm, .. } = self;
         if line.is_open() {
-            pool.put(partition, Idle { line, upstream, since: pool.now() });
+            pool.put(partition, Idle { line, upstream, alarm, since: pool.now() });
         }
     }
 }
@@ -185,6 +191,7 @@ impl Lease {
 struct Idle {
     line: Line,
     upstream: Arc<Upstream>,
+    alarm: Alarm,
     since: Duration,
 }
 
@@ -224,11 +231,11 @@ impl Pool {
         let Shelf { by_partition, len } = &mut *shelf;
         let stack = by_partition.get_mut(&(partition, Arc::as_ptr(upstream)))?;
         let now = self.now();
-        while let Some(Idle { line, upstream, since }) = stack.pop() {
+        while let Some(Idle { line, upstream, alarm, since }) = stack.pop() {
             *len -= 1;
             let idle_for = now.saturating_sub(since);
             if idle_for < upstream.timeouts.pool_idle {
-                return Some(Lease { line, upstream, partition, pool: Rc::clone(self), idle_for: Some(idle_for) });
+                return Some(Lease { line, upstream, partition, pool: Rc::clone(self), alarm, idle_for: Some(idle_for) });
             }
         }
         None
@@ -240,7 +247,7 @@ impl Pool {
     /// [`ConnectError`].
     pub async fn connect(self: &Rc<Self>, upstream: &Arc<Upstream>, partition: Partition) -> Result<Lease, ConnectError> {
         let line = Line::new(dial(upstream).await?);
-        Ok(Lease { line, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), idle_for: None })
+        Ok(Lease { line, upstream: Arc::clone(upstream), partition, pool: Rc::clone(self), alarm: Alarm::default(), idle_for: None })
     }
 
     fn put(&self, partition: Partition, idle: Idle) {

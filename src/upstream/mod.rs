@@ -1,5 +1,6 @@
 //! Media servers, their accounts, and how keygate holds a session with each.
 
+pub mod alarm;
 pub mod call;
 pub mod client;
 pub mod dialect;

@@ -165,7 +165,9 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a value"));
         }
-        Left::of(&Head { version: Version::HTTP_11, status: StatusCode::from_u16(status).expect("a status"), headers: map }, is_head)
+        let head =
+            Head { version: Version::HTTP_11, status: StatusCode::from_u16(status).expect("a status"), headers: map, keeps_alive: true };
+        Left::of(&head, is_head)
     }
 
     #[test]

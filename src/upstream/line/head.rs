@@ -47,16 +47,10 @@ pub(super) fn write(head: &Parts, extent: Extent, out: &mut Vec<u8>) {
 pub(super) struct Head {
     pub(super) version: Version,
     pub(super) status: StatusCode,
+    /// Without those that say nothing but whether the connection stays open: most answers have one.
     pub(super) headers: HeaderMap,
-}
-
-impl Head {
     /// Whether the connection may serve again after this answer (RFC 9112, section 9.3). One of HTTP/1.0 is never taken for that.
-    pub(super) fn keeps_alive(&self) -> bool {
-        let is_close = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"close");
-        let mut options = self.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-        self.version == Version::HTTP_11 && !options.any(is_close)
-    }
+    pub(super) keeps_alive: bool,
 }
 
 /// Takes a head off the front of `inbox`, if all of it is there. `searched`: how many bytes of it are known to hold no end, for the next look.
@@ -86,12 +80,39 @@ fn read(bytes: &Bytes) -> Result<Head, Broken> {
     let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Broken::Head("it has no status"))?;
     let mut headers = HeaderMap::with_capacity(response.headers.len());
+    let mut keeps_alive = version == Version::HTTP_11;
     for field in response.headers {
+        if field.name.eq_ignore_ascii_case(CONNECTION.as_str()) {
+            let said = Persistence::of(field.value);
+            keeps_alive &= !said.closes;
+            if said.is_all {
+                continue;
+            }
+        }
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Broken::Head("a header has no name"))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| Broken::Head("a header is not text"))?;
         headers.append(name, value);
     }
-    Ok(Head { version, status, headers })
+    Ok(Head { version, status, headers, keeps_alive })
+}
+
+/// What a `Connection` line says of whether the connection stays open.
+struct Persistence {
+    closes: bool,
+    /// It says nothing else.
+    is_all: bool,
+}
+
+impl Persistence {
+    fn of(value: &[u8]) -> Self {
+        let mut said = Self { closes: false, is_all: true };
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let closes = option.eq_ignore_ascii_case(b"close");
+            said.closes |= closes;
+            said.is_all &= closes || option.eq_ignore_ascii_case(b"keep-alive");
+        }
+        said
+    }
 }
 
 const fn wrong(error: httparse::Error) -> Broken {
@@ -142,13 +163,25 @@ mod tests {
 
     #[test]
     fn who_may_serve_again_says_so_by_its_version_and_not_otherwise() {
-        let keeps = |text: &str| taken(text.as_bytes()).expect("no error").expect("a head").keeps_alive();
+        let keeps = |text: &str| taken(text.as_bytes()).expect("no error").expect("a head").keeps_alive;
         assert!(keeps("HTTP/1.1 200 OK\r\n\r\n"));
         assert!(keeps("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n"));
         for close in ["close", "Close", "keep-alive, close", "x,\tCLOSE ", "keep-alive\r\nConnection: close"] {
             assert!(!keeps(&format!("HTTP/1.1 200 OK\r\nConnection: {close}\r\n\r\n")), "{close}");
         }
         assert!(!keeps("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_connection_says_beside_that_stays_in_the_head() {
+        let said = |value: &str| {
+            let head = taken(format!("HTTP/1.1 200 OK\r\nconnection: {value}\r\n\r\n").as_bytes()).expect("no error").expect("a head");
+            head.headers.get(CONNECTION).map(|value| value.as_bytes().to_vec())
+        };
+        assert_eq!((said("keep-alive"), said("Close"), said("close ,Keep-Alive")), (None, None, None));
+        for value in ["Upgrade", "keep-alive, X-Secret", "close, x"] {
+            assert_eq!(said(value).as_deref(), Some(value.as_bytes()));
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Line {
 
     fn answer(&self, head: Head, is_head: bool) -> Result<Response<AnswerBody>, Broken> {
         let left = Left::of(&head, is_head)?;
-        let may_serve = head.keeps_alive() && !matches!(left, Left::UntilClose) && head.status != StatusCode::SWITCHING_PROTOCOLS;
+        let may_serve = head.keeps_alive && !matches!(left, Left::UntilClose) && head.status != StatusCode::SWITCHING_PROTOCOLS;
         let mut response = Response::new(AnswerBody::new(Rc::clone(&self.wire), left, may_serve));
         *response.status_mut() = head.status;
         *response.version_mut() = head.version;

@@ -180,7 +180,9 @@ impl Wire {
 
     /// The socket, and what came beyond the head that switched protocols.
     pub(super) fn into_socket(self) -> (UpstreamIo, Bytes) {
-        (self.io, self.inbox.freeze())
+        // An empty buffer would keep its room for the life of the socket.
+        let early = if self.inbox.is_empty() { Bytes::new() } else { self.inbox.freeze() };
+        (self.io, early)
     }
 }
 
