@@ -62,16 +62,19 @@ pub fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_canonical().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Drops what the client said and sets `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`. (All three servers look at
-/// `X-Forwarded-For` before `X-Real-IP`, which is left away.)
-pub fn rebuild(headers: &mut HeaderMap, forwarding: Forwarding) {
-    drop_all(headers);
-    headers.insert(X_FORWARDED_FOR, forwarding.address);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if forwarding.secure { "https" } else { "http" }));
-    headers.insert(X_FORWARDED_HOST, forwarding.host);
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
+
+impl Forwarding {
+    /// The headers that say it, in place of those that [`drop_all`] drops. (All three servers look at `X-Forwarded-For` before `X-Real-IP`,
+    /// which is left away.)
+    pub fn lines(&self) -> [(HeaderName, &HeaderValue); 3] {
+        let scheme = if self.secure { &HTTPS } else { &HTTP };
+        [(X_FORWARDED_FOR, &self.address), (X_FORWARDED_PROTO, scheme), (X_FORWARDED_HOST, &self.host)]
+    }
 }
 
-/// Drops every forwarding header.
+/// Drops every forwarding header: all that the client said.
 pub fn drop_all(headers: &mut HeaderMap) {
     let mut found = Found::default();
     let mut others = Vec::new();
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn rebuilding_leaves_nothing_that_the_client_said() {
+    fn nothing_stays_of_what_the_client_said_and_what_is_known_takes_its_place() {
         let mut headers = HeaderMap::new();
         for name in NAMES.iter() {
             headers.append(name, HeaderValue::from_static("6.6.6.6"));
@@ -225,14 +228,15 @@ mod tests {
             headers.append(name, HeaderValue::from_static("6.6.6.6"));
         }
         headers.insert("accept", HeaderValue::from_static("*/*"));
+        drop_all(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["accept"]);
         let address = address_value("::ffff:192.0.2.1".parse().expect("an address"));
-        rebuild(&mut headers, Forwarding { address, secure: true, host: HeaderValue::from_static("media.example.org:8443") });
-        let mut lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII"))).collect();
-        lines.sort();
-        assert_eq!(
-            lines,
-            ["accept: */*", "x-forwarded-for: 192.0.2.1", "x-forwarded-host: media.example.org:8443", "x-forwarded-proto: https"]
-        );
+        for (secure, scheme) in [(true, "https"), (false, "http")] {
+            let forwarding = Forwarding { address: address.clone(), secure, host: HeaderValue::from_static("media.example.org:8443") };
+            let lines = forwarding.lines().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII")));
+            let scheme = format!("x-forwarded-proto: {scheme}");
+            assert_eq!(lines, ["x-forwarded-for: 192.0.2.1", &scheme, "x-forwarded-host: media.example.org:8443"]);
+        }
     }
 
     proptest! {

@@ -11,11 +11,14 @@
 //! ```
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, IF_RANGE, RANGE, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, IF_RANGE, RANGE, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderValue, Method, Version};
 
 use crate::forward::body::RequestBody;
 use crate::forward::forwarded::{self, Forwarding};
@@ -24,15 +27,19 @@ use crate::policy::Admission;
 use crate::secret::Secret;
 use crate::target::Path;
 use crate::upstream::client::Upstream;
-use crate::upstream::line::Outgoing;
+use crate::upstream::line::{Outgoing, RequestHead};
 use crate::upstream::session::Session;
 
 /// A request's head, ready for the upstream: no carrier, no hop-by-hop header, no claim about where it came from but ours, and the
 /// session token in the dialect's place.
 #[derive(Clone)]
 pub struct Outbound {
-    /// Boxed, since it goes through many hands, each of which would move and keep all of it.
+    /// What the client says. Boxed, since it goes through many hands, each of which would move and keep all of it.
     head: Box<Parts>,
+    /// What keygate says of the client. No header of these names is in the head.
+    forwarding: Forwarding,
+    /// Whose token keygate adds. No header of these names is in the head.
+    session: Option<Arc<Session>>,
 }
 
 impl std::fmt::Debug for Outbound {
@@ -83,23 +90,28 @@ impl Outbound {
         // The connection frames the body anew from what it knows; the client's words about it are not copied.
         headers.remove(CONTENT_LENGTH);
         headers.insert(HOST, origin.host);
-        forwarded::rebuild(headers, origin.forwarding);
+        forwarded::drop_all(headers);
         if wanted.websocket {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             // Compressed messages could not be looked through.
             headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         }
-        if let Some(session) = session {
-            attach(headers, session);
-        }
-        Ok(Self { head })
+        let outbound = Self { head, forwarding: origin.forwarding, session: None };
+        Ok(match session {
+            None => outbound,
+            Some(session) => outbound.with_session(session),
+        })
     }
 
     /// The same request for another session of the same account: for the one replay after a renewal.
     #[must_use]
-    pub fn with_session(mut self, session: &Session) -> Self {
-        attach(&mut self.head.headers, session);
+    pub fn with_session(mut self, session: &Arc<Session>) -> Self {
+        let names = session.headers.iter().map(|(name, _)| name);
+        for name in std::iter::once(&AUTHORIZATION).chain(names) {
+            self.head.headers.remove(name);
+        }
+        self.session = Some(Arc::clone(session));
         self
     }
 
@@ -128,12 +140,25 @@ impl Outbound {
         self.head.method.is_safe()
     }
 
-    /// With its body. One that could have a body and has none says so (RFC 9110, section 8.6): some servers answer 411 otherwise.
-    pub fn with_body(mut self, body: RequestBody) -> Outgoing {
-        if body.is_empty() && matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH) {
-            self.head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    /// The nonce of a WebSocket's handshake.
+    pub fn websocket_key(&self) -> Option<&HeaderValue> {
+        self.head.headers.get(SEC_WEBSOCKET_KEY)
+    }
+
+    /// With its body, as it goes out.
+    pub fn with_body(self, body: RequestBody) -> Outgoing {
+        let target = self.head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let mut out = RequestHead::new(&self.head.method, target);
+        for (name, value) in &self.head.headers {
+            out.line(name, value);
         }
-        Outgoing { head: self.head, body }
+        for (name, value) in self.forwarding.lines() {
+            out.line(&name, value);
+        }
+        for (name, value) in self.session.iter().flat_map(|session| &session.headers) {
+            out.line(name, value);
+        }
+        out.with_body(body)
     }
 }
 
@@ -143,16 +168,9 @@ pub struct Admitted<'a> {
     /// The proof.
     pub admission: &'a Admission,
     /// The session of the permit's account; `None` on open routes.
-    pub session: Option<&'a Session>,
+    pub session: Option<&'a Arc<Session>>,
     /// Where it goes.
     pub upstream: &'a Upstream,
-}
-
-fn attach(headers: &mut HeaderMap, session: &Session) {
-    headers.remove(AUTHORIZATION);
-    for (name, value) in &session.headers {
-        headers.insert(name.clone(), value.clone());
-    }
 }
 
 /// The target in origin form, as it came where nothing had to change.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -39,10 +39,10 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// As [`crate::forward::send::send`].
 pub async fn handshake(pool: &Rc<Pool>, upstream: &Arc<Upstream>, outbound: Outbound) -> Result<Response<AnswerBody>, Refusal> {
     let mut lease = pool.connect(upstream, Partition::Open).await?;
+    let expected = outbound.websocket_key().map(accept_for);
     let outgoing = outbound.with_body(RequestBody::empty());
-    let expected = outgoing.head.headers.get(SEC_WEBSOCKET_KEY).map(accept_for);
     let limit = upstream.timeouts.response_header;
-    let sent = outgoing.body.sent();
+    let sent = RequestBody::empty().sent();
     let (answer, alarm) = lease.send(outgoing);
     let answer = within((now(), limit), &sent, alarm, answer).await.ok_or(Refusal::NoAnswer(limit.as_secs()))?;
     let response = answer.map_err(|error| match error {

@@ -112,7 +112,7 @@ impl Route<'_> {
         let is_part = self.treatment.is_part(exchange.response.status(), exchange.response.headers());
         if let Some(outbound) = whole.filter(|_| is_part) {
             // A part cannot be searched. Whatever answered it answers the whole alike.
-            let outbound = match self.session.as_deref() {
+            let outbound = match &self.session {
                 None => outbound,
                 Some(session) => outbound.with_session(session),
             };

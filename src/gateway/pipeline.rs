@@ -221,7 +221,7 @@ impl Visit<'_> {
         treatment.prepare(&mut head.headers, (site.upstream.kind, &path), &origin.forwarding);
         tell(notes, &mut head.headers);
         let outbound =
-            Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_deref(), upstream: &site.upstream })?;
+            Outbound::new(head, wanted, origin, Admitted { admission: &admission, session: session.as_ref(), upstream: &site.upstream })?;
 
         // 6. To the upstream and back.
         let route = Route { visit: self, site: &site, path: &path, treatment, admission, session, cookies, engine: None };

@@ -3,10 +3,12 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
+use http_body::Body;
 
 use super::Broken;
 use super::chunks::Chunks;
 use super::head::Head;
+use crate::forward::body::RequestBody;
 
 /// How long a request's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,16 @@ pub(super) enum Extent {
     Length(u64),
     /// Nobody knows beforehand.
     Chunked,
+}
+
+impl Extent {
+    pub(super) fn of(body: &RequestBody) -> Self {
+        match body.size_hint().exact() {
+            _ if body.is_end_stream() => Self::Nothing,
+            Some(length) => Self::Length(length),
+            None => Self::Chunked,
+        }
+    }
 }
 
 /// What is still to come of an answer's body.

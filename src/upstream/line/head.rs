@@ -2,44 +2,90 @@
 
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::Broken;
 use super::framing::Extent;
+use crate::forward::body::RequestBody;
 
 /// Bytes of an answer's head; more is an attack or a broken server.
 pub(super) const MOST_BYTES: usize = 64 << 10;
 /// Lines of an answer's head.
 const MOST_FIELDS: usize = 100;
 /// What ends a head. A bare line feed ends none: whoever else reads the answer might take it for something else.
-const END: &[u8] = b"\r\n\r\n";
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
-/// Writes a request's head to the end of `out`. `extent`: of its body, which the head does not say yet.
-pub(super) fn write(head: &Parts, extent: Extent, out: &mut Vec<u8>) {
-    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    for piece in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(piece.as_bytes());
+/// Room for most heads of requests.
+const USUAL_BYTES: usize = 1 << 10;
+
+/// A request's head as it is written. It says nothing of how long its body is until it has one.
+pub struct RequestHead {
+    bytes: Vec<u8>,
+    is_head: bool,
+    /// A server may insist that it says how long its body is.
+    wants_body: bool,
+}
+
+/// A session's token is among its lines.
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHead").field("bytes", &self.bytes.len()).finish_non_exhaustive()
     }
-    for (name, value) in &head.headers {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+}
+
+impl RequestHead {
+    /// The first line. `target`: in origin form.
+    pub fn new(method: &Method, target: &str) -> Self {
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        for piece in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+            bytes.extend_from_slice(piece.as_bytes());
+        }
+        Self { bytes, is_head: method == Method::HEAD, wants_body: matches!(*method, Method::POST | Method::PUT | Method::PATCH) }
     }
-    // Writing to memory does not fail.
-    let _ = match extent {
-        Extent::Nothing => Ok(()),
-        Extent::Length(length) => write!(out, "content-length: {length}\r\n"),
-        Extent::Chunked => out.write_all(b"transfer-encoding: chunked\r\n"),
-    };
-    out.extend_from_slice(b"\r\n");
+
+    /// One more header.
+    pub fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            self.bytes.extend_from_slice(piece);
+        }
+    }
+
+    /// With its body. One that could have a body and has none says so (RFC 9110, section 8.6): some servers answer 411 otherwise.
+    pub fn with_body(self, body: RequestBody) -> Outgoing {
+        let Self { bytes: mut head, is_head, wants_body } = self;
+        let extent = Extent::of(&body);
+        // Writing to memory does not fail.
+        let _ = match extent {
+            Extent::Nothing if wants_body => head.write_all(b"content-length: 0\r\n"),
+            Extent::Nothing => Ok(()),
+            Extent::Length(length) => write!(head, "content-length: {length}\r\n"),
+            Extent::Chunked => head.write_all(b"transfer-encoding: chunked\r\n"),
+        };
+        head.extend_from_slice(b"\r\n");
+        Outgoing { head, is_head, extent, body }
+    }
+}
+
+/// A request as it goes out.
+pub struct Outgoing {
+    pub(super) head: Vec<u8>,
+    /// Whether its method is HEAD.
+    pub(super) is_head: bool,
+    pub(super) extent: Extent,
+    pub(super) body: RequestBody,
+}
+
+/// As [`RequestHead`].
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").field("head", &self.head.len()).field("extent", &self.extent).finish_non_exhaustive()
+    }
 }
 
 /// An answer's head.
@@ -58,8 +104,8 @@ pub(super) struct Head {
 /// # Errors
 /// [`Broken::Head`], [`Broken::LongHead`].
 pub(super) fn take(inbox: &mut BytesMut, searched: &mut usize) -> Result<Option<Head>, Broken> {
-    let from = searched.saturating_sub(END.len() - 1);
-    let Some(end) = memmem::find(&inbox[from..], END).map(|place| from + place + END.len()) else {
+    let from = searched.saturating_sub(END.needle().len() - 1);
+    let Some(end) = END.find(&inbox[from..]).map(|place| from + place + END.needle().len()) else {
         *searched = inbox.len();
         return if inbox.len() < MOST_BYTES { Ok(None) } else { Err(Broken::LongHead) };
     };
@@ -128,7 +174,6 @@ const fn wrong(error: httparse::Error) -> Broken {
 
 #[cfg(test)]
 mod tests {
-    use http::{Method, Request};
     use proptest::prelude::*;
 
     use super::*;
@@ -137,19 +182,33 @@ mod tests {
         take(&mut BytesMut::from(bytes), &mut 0)
     }
 
-    fn written(request: Request<()>, extent: Extent) -> String {
-        let mut out = b"before ".to_vec();
-        write(&request.into_parts().0, extent, &mut out);
-        String::from_utf8(out).expect("text")
+    fn written(method: Method, lines: &[(&'static str, &'static str)], body: RequestBody) -> String {
+        let mut head = RequestHead::new(&method, "/a%20b?c=d");
+        for (name, value) in lines {
+            head.line(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
+        String::from_utf8(head.with_body(body).head).expect("text")
     }
 
     #[test]
     fn a_request_is_written_as_its_line_its_headers_and_the_length_of_its_body() {
-        let get = Request::get("/a%20b?c=d").header("host", "h").header("x", "1").header("x", "2").body(()).expect("a request");
-        assert_eq!(written(get, Extent::Nothing), "before GET /a%20b?c=d HTTP/1.1\r\nhost: h\r\nx: 1\r\nx: 2\r\n\r\n");
-        let post = |extent| written(Request::builder().method(Method::POST).uri("/").body(()).expect("a request"), extent);
-        assert_eq!(post(Extent::Length(7)), "before POST / HTTP/1.1\r\ncontent-length: 7\r\n\r\n");
-        assert_eq!(post(Extent::Chunked), "before POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+        let lines = [("host", "h"), ("x", "1"), ("x", "2")];
+        assert_eq!(written(Method::GET, &lines, RequestBody::empty()), "GET /a%20b?c=d HTTP/1.1\r\nhost: h\r\nx: 1\r\nx: 2\r\n\r\n");
+        let body = || RequestBody::held(vec![Bytes::from_static(b"1234567")]);
+        for method in [Method::GET, Method::POST] {
+            assert_eq!(written(method.clone(), &[], body()), format!("{method} /a%20b?c=d HTTP/1.1\r\ncontent-length: 7\r\n\r\n"));
+        }
+        for (method, length) in [("POST", true), ("PUT", true), ("PATCH", true), ("DELETE", false), ("GET", false), ("HEAD", false)] {
+            let text = written(method.parse().expect("a method"), &[], RequestBody::empty());
+            assert_eq!(text.contains("\r\ncontent-length: 0\r\n"), length, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_never_shown() {
+        let mut head = RequestHead::new(&Method::GET, "/?token=secret");
+        head.line(&HeaderName::from_static("authorization"), &HeaderValue::from_static("secret"));
+        assert!(!format!("{head:?}{:?}", RequestHead::new(&Method::GET, "/secret").with_body(RequestBody::empty())).contains("secret"));
     }
 
     #[test]
@@ -239,7 +298,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), lines in "[A:\r\n 0-9]{0,60}") {
-            let _ = taken(&[&bytes[..], END].concat());
+            let _ = taken(&[&bytes[..], END.needle()].concat());
             let _ = taken(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n").as_bytes());
         }
     }

@@ -14,40 +14,19 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use http::request::Parts;
-use http::{Method, Response, StatusCode};
-use http_body::Body;
+use http::{Response, StatusCode};
 use tokio::task::AbortHandle;
 
-use crate::forward::body::RequestBody;
 use crate::server::drain::Tasks;
 use crate::upstream::io::UpstreamIo;
 
 pub use self::answer::AnswerBody;
 pub use self::broken::Broken;
+pub use self::head::{Outgoing, RequestHead};
 
 use self::framing::{Extent, Left};
 use self::head::Head;
 use self::wire::Wire;
-
-/// A request as it goes out: its head says nothing of its body's length and of how messages are framed.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The head. Its target is in origin form.
-    pub head: Box<Parts>,
-    /// The body.
-    pub body: RequestBody,
-}
-
-impl Outgoing {
-    fn extent(&self) -> Extent {
-        match self.body.size_hint().exact() {
-            _ if self.body.is_end_stream() => Extent::Nothing,
-            Some(length) => Extent::Length(length),
-            None => Extent::Chunked,
-        }
-    }
-}
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -82,7 +61,7 @@ impl Line {
     /// # Errors
     /// [`SendError`].
     pub(super) async fn send(&mut self, outgoing: Outgoing) -> Result<Response<AnswerBody>, SendError> {
-        let is_head = outgoing.head.method == Method::HEAD;
+        let is_head = outgoing.is_head;
         let (mut outgoing, mut unwritten) = (Some(outgoing), None);
         let head = poll_fn(|cx| {
             let wire = &mut *self.wire.borrow_mut();
@@ -135,16 +114,18 @@ fn begin(wire: &mut Wire, outgoing: Outgoing, unwritten: &mut Option<Broken>, cx
     if !wire.is_silent(cx) {
         return Poll::Ready(Err(SendError::Unsent(outgoing)));
     }
-    let extent = outgoing.extent();
-    wire.begin(&outgoing.head, extent);
+    let Outgoing { head, is_head, extent, body } = outgoing;
+    wire.begin(head);
     if extent != Extent::Nothing {
-        wire.follow(outgoing.body, extent);
+        wire.follow(body, extent);
         return go_on(wire, unwritten, cx);
     }
     match wire.poll_write(cx) {
         // The answer wakes whoever found the connection silent a moment ago.
         Poll::Ready(Ok(())) => Poll::Pending,
-        Poll::Ready(Err(_)) if !wire.has_begun() => Poll::Ready(Err(SendError::Unsent(outgoing))),
+        Poll::Ready(Err(_)) if !wire.has_begun() => {
+            Poll::Ready(Err(SendError::Unsent(Outgoing { head: wire.take_back(), is_head, extent, body })))
+        }
         Poll::Ready(Err(error)) => Poll::Ready(Err(SendError::Broken(error))),
         Poll::Pending => go_on(wire, unwritten, cx),
     }

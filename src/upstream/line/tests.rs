@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use bytes::Bytes;
-use http::Request;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::forward::body::RequestBody;
 
 /// A line, and the server at its other end.
 async fn pair() -> (Line, TcpStream) {
@@ -22,8 +22,7 @@ async fn pair() -> (Line, TcpStream) {
 }
 
 fn request(method: &str, body: RequestBody) -> Outgoing {
-    let (head, ()) = Request::builder().method(method).uri("/path").body(()).expect("a request").into_parts();
-    Outgoing { head: Box::new(head), body }
+    RequestHead::new(&method.parse().expect("a method"), "/path").with_body(body)
 }
 
 fn get() -> Outgoing {

@@ -6,7 +6,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::request::Parts;
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
@@ -95,10 +94,15 @@ impl Wire {
     }
 
     /// Takes a request to be written: its head…
-    pub(super) fn begin(&mut self, head: &Parts, extent: Extent) {
+    pub(super) fn begin(&mut self, head: Vec<u8>) {
         self.state = State::Busy;
         self.out.has_begun = false;
-        head::write(head, extent, &mut self.out.before);
+        self.out.before = head;
+    }
+
+    /// The head, of which nothing was written.
+    pub(super) fn take_back(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out.before)
     }
 
     /// …and its body, if it has one.
@@ -175,7 +179,6 @@ impl Wire {
         if self.inbox.is_empty() && self.inbox.capacity() > KEPT {
             self.inbox = BytesMut::new();
         }
-        self.out.before.shrink_to(KEPT);
     }
 
     /// The socket, and what came beyond the head that switched protocols.
