@@ -1,5 +1,5 @@
-//! Bodies of limited keys. Where the bandwidth is limited they are handed on in pieces, with waits between them; where bytes a day are,
-//! they are counted, and what runs is ended once the day's are used up. Nothing is copied, and whoever drops a body drops its wait.
+//! Bodies and sockets of limited keys. Where the bandwidth is limited they are handed on in pieces, with waits between them; where bytes a day
+//! are, they are counted, and what runs is ended once the day's are used up. Nothing is copied, and whoever drops a body drops its wait.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::limits::live::Live;
 /// the last bytes of the day is not broken off in the middle of a word. It counts all the same.
 const AT_ONCE: u64 = 64 << 10;
 
-/// Paces one body.
+/// Paces one body, or one direction of a socket.
 pub struct Pacer {
     limits: Arc<Live>,
     clock: Arc<dyn Clock>,
@@ -40,6 +40,21 @@ impl Pacer {
     /// For a body of a key with limits; it keeps to what they are while it runs.
     pub fn new(limits: Arc<Live>, clock: Arc<dyn Clock>, watch: Watch) -> Box<Self> {
         Box::new(Self { limits, clock, watch, wait: None, rest: Bytes::new(), passed: 0 })
+    }
+
+    /// For one direction of a socket: it may last for days, so none of it is a beginning.
+    pub fn of_socket(limits: Arc<Live>, clock: Arc<dyn Clock>, watch: Watch) -> Box<Self> {
+        Box::new(Self { limits, clock, watch, wait: None, rest: Bytes::new(), passed: AT_ONCE })
+    }
+
+    /// What is paced belongs to something else from now on.
+    pub fn follow(&mut self, limits: Arc<Live>, watch: Watch) {
+        (self.limits, self.watch) = (limits, watch);
+    }
+
+    /// What is to end soon comes to its end as fast as a body begins.
+    pub fn hurry(&mut self) {
+        (self.wait, self.passed) = (None, 0);
     }
 
     /// Bytes that are held back.

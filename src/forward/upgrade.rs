@@ -21,7 +21,6 @@ use crate::forward::websocket::down::Down;
 use crate::forward::websocket::judge::Judge;
 use crate::forward::websocket::{Closing, frame};
 use crate::gateway::trail::Trail;
-use crate::lifeline::Cause;
 use crate::policy::Admission;
 use crate::server::drain::Farewell;
 use crate::usage::open::Sort;
@@ -74,8 +73,6 @@ pub(crate) struct Bridge<C, U> {
     /// The timer runs for an `auth` that has not come.
     is_early: bool,
     moved: u64,
-    /// Bytes that count against the limits of the key.
-    counted: u64,
     /// Messages of keygate's own.
     replies: Vec<&'static str>,
     ending: Option<Ending>,
@@ -97,7 +94,7 @@ where
         let is_early = watch.engine.is_some();
         // The first look is for the engine, which says how long the next ones may take.
         let first = if is_early { Duration::ZERO } else { watch.idle_timeout };
-        Self {
+        let mut bridge = Self {
             client,
             upstream,
             to_upstream: Direction::new(early_client),
@@ -106,9 +103,19 @@ where
             is_early,
             watch,
             moved: 0,
-            counted: 0,
             replies: Vec::new(),
             ending: None,
+        };
+        bridge.keep_to_limits();
+        bridge
+    }
+
+    /// Both directions keep to the limits of the key, if it has any.
+    fn keep_to_limits(&mut self) {
+        let Some(permit) = self.watch.admission.permit() else { return };
+        let Some(limits) = permit.key().limits() else { return };
+        for direction in [&mut self.to_upstream, &mut self.to_client] {
+            direction.keep_to(limits, permit, &self.watch.clock);
         }
     }
 
@@ -140,7 +147,7 @@ where
             if let Some(permit) = self.watch.admission.permit()
                 && let Poll::Ready(cause) = permit.lifeline().watched().poll_cut(cx)
             {
-                return Poll::Ready(Err(if cause == Cause::Closed { Closing::CLOSED } else { Closing::REVOKED }.into()));
+                return Poll::Ready(Err(Closing::of(cause).into()));
             }
             let up = self.poll_up(cx)?;
             let has_changed = self.hear();
@@ -148,7 +155,6 @@ where
             if let Some(trail) = &self.watch.trail {
                 trail.moved(self.to_upstream.bytes, self.to_client.bytes);
             }
-            self.count();
             if self.has_replied() || has_changed {
                 continue;
             }
@@ -162,16 +168,6 @@ where
             }
             ready!(self.poll_patience(cx))?;
         }
-    }
-
-    /// Counts what has moved against the key's bytes of the day. A socket does not end when these are used up: little passes through it,
-    /// and its client would only open the next one.
-    fn count(&mut self) {
-        let moved = self.to_upstream.bytes + self.to_client.bytes;
-        if let Some(limits) = self.watch.admission.permit().and_then(|permit| permit.key().limits()) {
-            limits.count_beside(moved - self.counted, self.watch.clock.now());
-        }
-        self.counted = moved;
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -196,6 +192,7 @@ where
             trail.opens(Sort::Socket, &permit, None);
         }
         self.watch.admission = Admission::Key(*permit);
+        self.keep_to_limits();
         true
     }
 
@@ -246,6 +243,7 @@ where
         if let Some(trail) = &mut self.watch.trail {
             trail.ended = self.watch.admission.permit().and_then(|permit| permit.lifeline().cause());
         }
+        self.to_client.hurry();
         self.timer.set(sleep(GRACE));
         self.ending = Some(Ending { closing, is_said: false });
     }

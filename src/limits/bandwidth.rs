@@ -1,4 +1,4 @@
-//! How fast the bodies of a key's requests and answers may move, all of them together.
+//! How fast the bodies of a key's requests and answers, and its sockets, may move, all of them together.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! How many bytes the bodies of a key's requests and answers may have in a day, all of them together.
+//! How many bytes the bodies of a key's requests and answers, and its sockets, may have in a day, all of them together.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,7 +67,7 @@ pub fn until_tomorrow(now: Timestamp) -> u64 {
 pub struct DayUse {
     /// Days since the epoch.
     pub day: i64,
-    /// Bytes of bodies, in both directions.
+    /// Bytes of bodies and sockets, in both directions.
     pub bytes: u64,
 }
 

@@ -121,7 +121,7 @@ impl Live {
         self.today.count(bytes, now);
     }
 
-    /// Counts bytes of what does not end when the day's are used up, while they are not.
+    /// Counts bytes of what is too short to end when the day's are used up, while they are not.
     pub fn count_beside(&self, bytes: u64, now: Timestamp) {
         let daily = self.limits.load().daily;
         if daily.is_some_and(|daily| !self.is_used_up(daily, now)) {

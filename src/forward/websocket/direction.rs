@@ -4,14 +4,19 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
+use crate::clock::Clock;
+use crate::forward::pace::Pacer;
 use crate::forward::websocket::Closing;
 use crate::forward::websocket::down::Down;
 use crate::forward::websocket::sink::Sink;
+use crate::limits::live::Live;
+use crate::policy::Permit;
 
 const SCRATCH_BYTES: usize = 64 << 10;
 
@@ -92,12 +97,30 @@ pub(crate) struct Direction {
     closed: bool,
     /// TLS took bytes that it has not written yet.
     unflushed: bool,
+    /// Of a key with limits.
+    pacer: Option<Box<Pacer>>,
 }
 
 impl Direction {
     /// With bytes that came with the handshake.
     pub(crate) fn new(early: Bytes) -> Self {
         Self { early, ..Self::default() }
+    }
+
+    /// Keeps to the limits of the key that the socket runs on from now on. What was held back stays so.
+    pub(crate) fn keep_to(&mut self, limits: &Arc<Live>, permit: &Permit, clock: &Arc<dyn Clock>) {
+        let (limits, watch) = (Arc::clone(limits), permit.lifeline().watch());
+        match &mut self.pacer {
+            Some(pacer) => pacer.follow(limits, watch),
+            none => *none = Some(Pacer::of_socket(limits, Arc::clone(clock), watch)),
+        }
+    }
+
+    /// The message that is on its way may come to its end.
+    pub(crate) fn hurry(&mut self) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.hurry();
+        }
     }
 
     /// Moves bytes until there are none, or the other side takes none. Ready when this direction is closed.
@@ -173,7 +196,7 @@ impl Direction {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let data = if self.early.is_empty() { ready!(poll_read(cx, reader))? } else { std::mem::take(&mut self.early) };
+        let data = ready!(self.poll_next(cx, reader))?;
         if data.is_empty() {
             self.read_closed = true;
             return Poll::Ready(Ok(()));
@@ -193,6 +216,20 @@ impl Direction {
             }
         }
         Poll::Ready(Ok(passed?))
+    }
+
+    /// What is to be looked through now; empty at the end. Never ready once the day's bytes are used up: the socket is cut then.
+    fn poll_next<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<Bytes>> {
+        if let Some(pacer) = &mut self.pacer
+            && let Some(rest) = ready!(pacer.poll_rest(cx))
+        {
+            return Poll::Ready(Ok(rest));
+        }
+        let data = if self.early.is_empty() { ready!(poll_read(cx, reader))? } else { std::mem::take(&mut self.early) };
+        match &mut self.pacer {
+            Some(pacer) if !data.is_empty() => pacer.pass(data).map(Ok),
+            _ => Poll::Ready(Ok(data)),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ pub(crate) mod judge;
 pub(crate) mod sink;
 pub(crate) mod up;
 
+use crate::lifeline::Cause;
+
 /// Why keygate closes a WebSocket, as a close frame says it (RFC 6455, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closing {
@@ -18,6 +20,7 @@ pub struct Closing {
 
 impl Closing {
     pub(crate) const REVOKED: Self = Self { code: 1008, reason: "key revoked" };
+    pub(crate) const USED_UP: Self = Self { code: 1008, reason: "daily bytes used up" };
     /// The key is good: the client may come again.
     pub(crate) const CLOSED: Self = Self { code: 1001, reason: "closed by the operator" };
     pub(crate) const TOO_MANY: Self = Self { code: 1013, reason: "too many sessions" };
@@ -30,6 +33,15 @@ impl Closing {
     pub(crate) const GUESSES: Self = Self { code: 1008, reason: "too many failed authentications" };
     pub(crate) const NO_SESSION: Self = Self { code: 1013, reason: "media server unavailable" };
     pub(crate) const STOPPING: Self = Self { code: 1001, reason: "going away" };
+
+    /// What a socket is told whose key has died, or whose end somebody wants.
+    pub(crate) const fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Closed => Self::CLOSED,
+            Cause::UsedUp => Self::USED_UP,
+            _ => Self::REVOKED,
+        }
+    }
 
     /// Whether the server's own bytes are the reason: then no boundary comes any more.
     pub(crate) fn is_about_the_server(self) -> bool {

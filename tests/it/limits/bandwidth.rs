@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::support::http::PATIENCE;
+use crate::support::socket::Socket;
+use crate::support::until;
 
 const LENGTH: usize = 3_000_000;
 /// The beginning of a body, which does not wait.
@@ -75,4 +77,45 @@ async fn a_limited_upload_arrives_whole_over_both_protocols() {
     let request = Request::post(format!("https://localhost{ECHO}")).header("authorization", bearer(&key));
     let answer = exchange(&mut sender, request.body(Full::new(body.clone())).expect("a request")).await;
     assert_eq!(answer.json()["body_bytes"], body.len());
+}
+
+/// What comes of a socket without a long pause.
+async fn heard(socket: &mut Socket) -> usize {
+    let mut bytes = 0;
+    while let Ok(piece) = timeout(Duration::from_millis(300), socket.wire.take(1)).await {
+        assert_eq!(piece.len(), 1, "an end after {bytes} bytes");
+        bytes += 1;
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_wait_in_both_directions_and_lose_nothing() {
+    for kind in [Kind::Emby, Kind::Jellyfin] {
+        let scene = Scene::new(kind).await;
+        let key = scene.key(limited("64kbit"));
+        let path = if kind == Kind::Emby { "/embywebsocket" } else { "/socket" };
+        let mut socket = Socket::open(&scene.rig, &format!("{path}?api_key={}", key.expose()), "").await;
+        socket.hear().await;
+        let control = scene.rig.standin.control();
+        // Short messages, since long ones are looked through as a whole.
+        let notice = format!(r#"{{"MessageType":"LibraryChanged","Data":"{}"}}"#, "x".repeat(900));
+        for _ in 0..40 {
+            control.push(&notice);
+        }
+        let came = heard(&mut socket).await;
+        assert!((1..20_000).contains(&came), "{kind}: {came}");
+        let alive = r#"{"MessageType":"KeepAlive"}"#;
+        for _ in 0..1000 {
+            socket.say(alive).await;
+        }
+        let said = control.said().len();
+        assert!(said < 500, "{kind}: {said}");
+        scene.edit(&key, None);
+        until("all is said", || control.said().len() == 1000).await;
+        // Each has a head of four bytes (RFC 6455, section 5.2).
+        let all = 40 * (4 + notice.len());
+        assert!(socket.wire.take(all - came).await.ends_with(br#"xxx"}"#), "{kind}: what was held back, in its order");
+        assert!(socket.hear().await.contains("KeepAlive"));
+    }
 }

@@ -10,6 +10,7 @@ use keygate::gateway::routing::Settings;
 use keygate::store::Store;
 
 use super::*;
+use crate::socketio::{OPEN, auth, connected};
 use crate::support::socket::{ACCEPT, HANDSHAKE, Socket};
 use crate::support::wire::{Wire, value};
 use crate::support::{self, until};
@@ -178,30 +179,95 @@ async fn what_runs_is_cut_soon_after_the_limit_and_never_looks_whole() {
     }
 }
 
+/// A socket whose key has used up all of its day but what the socket has said so far.
+async fn used_up_socket(scene: &Scene, key: &ApiKey) -> Socket {
+    let mut socket = opened(scene, key).await;
+    let before = used(&scene.rig, key);
+    if scene.kind == Kind::Audiobookshelf {
+        socket.say("2hello").await;
+        assert_eq!(socket.hear().await, "3hello");
+    } else {
+        socket.say(r#"{"MessageType":"KeepAlive"}"#).await;
+        assert!(socket.hear().await.contains("KeepAlive"));
+    }
+    until("what both sides say counts", || used(&scene.rig, key) > before + 14).await;
+    let left = MIB - used(&scene.rig, key);
+    assert_eq!(scene.ask(FROM, key, &bytes(left)).await.status, StatusCode::OK);
+    assert_eq!(used(&scene.rig, key), MIB);
+    assert!(socket.wire.nothing_comes().await, "a socket that says nothing stays");
+    socket
+}
+
+/// One that its server has greeted.
+async fn opened(scene: &Scene, key: &ApiKey) -> Socket {
+    if scene.kind == Kind::Audiobookshelf {
+        let mut socket = connected(&scene.rig, OPEN).await;
+        socket.say(&auth(key.expose())).await;
+        assert!(socket.hear().await.starts_with("42[\"init\","));
+        return socket;
+    }
+    let mut socket = Socket::open(&scene.rig, &target(scene.kind, key), "").await;
+    socket.hear().await;
+    socket
+}
+
+fn target(kind: Kind, key: &ApiKey) -> String {
+    let path = match kind {
+        Kind::Audiobookshelf => "/socket.io/?EIO=4&transport=websocket&",
+        Kind::Emby => "/embywebsocket?",
+        Kind::Jellyfin => "/socket?",
+    };
+    format!("{path}api_key={}", key.expose())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_passes_through_sockets_counts_and_ends_none_and_there_are_no_new_ones() {
-    for kind in [Kind::Emby, Kind::Jellyfin] {
+async fn an_open_socket_is_closed_at_the_next_byte_of_either_side_once_the_day_is_used_up() {
+    for kind in Kind::ALL {
         let scene = Scene::new(kind).await;
         let key = scene.key(daily("1MiB"));
-        let path = if kind == Kind::Emby { "/embywebsocket" } else { "/socket" };
-        let target = format!("{path}?api_key={}", key.expose());
-        let mut socket = Socket::open(&scene.rig, &target, "").await;
-        socket.hear().await;
-        until("the greeting counts", || used(&scene.rig, &key) > 0).await;
-        let before = used(&scene.rig, &key);
-        socket.say(r#"{"MessageType":"KeepAlive"}"#).await;
-        until("so does what the client says", || used(&scene.rig, &key) > before + 20).await;
-        assert_eq!(scene.ask(FROM, &key, &bytes(MIB - used(&scene.rig, &key))).await.status, StatusCode::OK);
+        let control = scene.rig.standin.control();
+        let up = (1008, "daily bytes used up".to_owned());
+
+        let mut socket = used_up_socket(&scene, &key).await;
+        control.push(if kind == Kind::Audiobookshelf { r#"42["item_updated",{"id":"x"}]"# } else { r#"{"MessageType":"LibraryChanged"}"# });
+        assert_eq!(socket.closed().await, up, "{kind}: the server says something, and nobody hears it");
+        until("the other side is closed", || control.counters().open_sockets == 0).await;
         let mut wire = Wire::plain(scene.rig.address).await;
-        wire.write(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{HANDSHAKE}\r\n")).await;
+        wire.write(format!("GET {} HTTP/1.1\r\nHost: localhost\r\n{HANDSHAKE}\r\n", target(kind, &key))).await;
         let refused = wire.head().await;
         assert!(refused.starts_with("HTTP/1.1 429") && !refused.contains(ACCEPT), "{refused}");
-        // What the server said meanwhile may have come on top.
-        let (open, all) = (scene.rig.standin.control().counters().open_sockets, used(&scene.rig, &key));
-        assert!((MIB..MIB + 1000).contains(&all), "{kind}: {all}");
-        scene.rig.standin.control().push(r#"{"MessageType":"LibraryChanged"}"#);
-        while !socket.hear().await.contains("LibraryChanged") {}
-        assert_eq!((open, used(&scene.rig, &key)), (1, all), "{kind}: it goes on, and there is nothing left to count");
+
+        scene.clock.advance(Duration::from_secs(86_400));
+        let mut socket = used_up_socket(&scene, &key).await;
+        let said = control.said().len();
+        socket.say(r#"{"MessageType":"KeepAlive"}"#).await;
+        assert_eq!(socket.closed().await, up, "{kind}: the client says something");
+        until("the other side is closed", || control.counters().open_sockets == 0).await;
+        assert_eq!((control.said().len(), used(&scene.rig, &key)), (said, MIB), "{kind}: it did not arrive, and does not count");
+
+        scene.clock.advance(Duration::from_secs(86_400));
+        let mut socket = used_up_socket(&scene, &key).await;
+        scene.limit(&key, daily("2MiB"));
+        socket.say("2hello").await;
+        until("a raised limit lets it go on", || used(&scene.rig, &key) > MIB).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_message_ends_soon_after_the_limit() {
+    for kind in Kind::ALL {
+        let scene = Scene::new(kind).await;
+        let key = scene.key(daily("1MiB"));
+        let mut socket = opened(&scene, &key).await;
+        let other = opened(&scene, &scene.rig.key).await;
+        let text = "x".repeat(5 * MIB);
+        let long = if kind == Kind::Audiobookshelf { format!("42[\"x\",\"{text}\"]") } else { format!("{{\"MessageType\":\"{text}\"}}") };
+        scene.rig.standin.control().push(&long);
+        let came = socket.wire.rest().await.len();
+        assert!(came <= MIB + 3 * (64 << 10), "{kind}: {came}");
+        assert!((MIB..=MIB + 3 * (64 << 10)).contains(&used(&scene.rig, &key)), "{kind}: {}", used(&scene.rig, &key));
+        let mut others = other;
+        while others.hear().await != long {}
     }
 }
 
