@@ -115,8 +115,7 @@ impl Keep {
 
     fn known(&self, config: &Config, challenges: Arc<Challenges>) -> Known {
         let Self { sessions, handouts, index, hasher, clock, usage, .. } = self.clone();
-        let usage = config.usage.is_enabled.then_some(usage);
-        Known { hasher, index, sessions, handouts, clock, challenges, usage }
+        Known { hasher, index, sessions, handouts, clock, challenges, usage, counts: config.usage.is_enabled }
     }
 }
 
@@ -195,7 +194,7 @@ impl App {
         if config.usage.is_enabled {
             keep.usage.keep_daily(&keep.index)?;
         }
-        // Also where requests are not counted: what is refused at the admin listener is gathered there.
+        // Also where requests are not counted: what is refused is gathered there.
         keep.usage.start(config.usage.flush, &keep.control);
         let server = Server::start(listeners(config, tls.as_ref()), activated, Arc::clone(&gateway), config.server.threads)?;
         let clients = tls.and_then(|tls| tls.certified).map(|(_, clients)| clients);

@@ -10,6 +10,7 @@ use crate::gateway::exchange::Route;
 use crate::gateway::pipeline::Visit;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::respond;
+use crate::keys::KeyId;
 use crate::lifeline::Cause;
 use crate::limits::Exceeded;
 use crate::limits::daily::until_tomorrow;
@@ -27,7 +28,8 @@ impl Visit<'_> {
     }
 
     /// The request was not admitted. A key that may not be known by its refusal is not known by its limits either.
-    pub(super) fn uncounted(&self, denied: Denied) {
+    pub(super) fn uncounted(&self, denied: Denied, key: KeyId) {
+        self.claimed.set(Some(key));
         if !matches!(denied, Denied::Exceeded(_)) {
             self.limits.take();
         }

@@ -40,10 +40,11 @@ use crate::lifeline::Lifelines;
 use crate::limits::live::Live;
 use crate::server::accept::Connections;
 use crate::server::drain::Tasks;
+use crate::upstream::UpstreamName;
 use crate::upstream::client::Pool;
 use crate::upstream::session::Sessions;
 use crate::usage::Usage;
-use crate::usage::tally::Tally;
+use crate::usage::tally::{Refused, Tally};
 
 /// What all cores share: all of it is read without a lock while requests run.
 pub struct Gateway {
@@ -60,7 +61,8 @@ pub struct Gateway {
     sockets: Arc<Table>,
     challenges: Arc<Challenges>,
     unbelieved_proxy: ArcSwapOption<IpAddr>,
-    usage: Option<Arc<Usage>>,
+    usage: Arc<Usage>,
+    counts: bool,
     /// Marked when a key may have died, or something is to be closed.
     key_changes: watch::Sender<()>,
 }
@@ -79,8 +81,10 @@ pub struct Known {
     pub clock: Arc<dyn Clock>,
     /// What ACME servers are shown.
     pub challenges: Arc<Challenges>,
-    /// Where requests are counted; `None`: nowhere.
-    pub usage: Option<Arc<Usage>>,
+    /// Where requests are counted, and what is refused is gathered for the audit log.
+    pub usage: Arc<Usage>,
+    /// Whether requests are counted.
+    pub counts: bool,
 }
 
 impl std::fmt::Debug for Known {
@@ -98,13 +102,11 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// Over the keys and sessions of one store.
     pub fn new(known: Known, settings: Settings) -> Arc<Self> {
-        let Known { hasher, index, sessions, handouts, clock, challenges, usage } = known;
+        let Known { hasher, index, sessions, handouts, clock, challenges, usage, counts } = known;
         let key_changes = watch::Sender::new(());
         let marker = key_changes.clone();
-        if let Some(usage) = &usage {
-            let marker = marker.clone();
-            usage.on_close(move || marker.send_modify(|()| ()));
-        }
+        let closer = marker.clone();
+        usage.on_close(move || closer.send_modify(|()| ()));
         index.on_change(move || marker.send_modify(|()| ()));
         let settings = ArcSwap::from_pointee(settings);
         let guesses = Throttle::new(Arc::clone(&clock), guessing::GUESSES, guessing::ALL_GUESSES);
@@ -127,6 +129,7 @@ impl Gateway {
             unbelieved_proxy: ArcSwapOption::empty(),
             key_changes,
             usage,
+            counts,
         })
     }
 
@@ -232,13 +235,13 @@ pub struct Worker {
     tasks: Tasks,
     lifelines: Rc<Lifelines>,
     natives: Remembered,
-    tally: Option<Rc<Tally>>,
+    tally: Rc<Tally>,
 }
 
 impl Worker {
     /// For one core, by its number.
     pub fn new(gateway: Arc<Gateway>, pool: Rc<Pool>, tasks: Tasks, core: u16) -> Rc<Self> {
-        let tally = gateway.usage.as_ref().map(|usage| Rc::new(usage.tally(core)));
+        let tally = Rc::new(gateway.usage.tally(core));
         Rc::new(Self { gateway, pool, tasks, lifelines: Rc::default(), natives: Remembered::default(), tally })
     }
 
@@ -256,25 +259,31 @@ impl Worker {
         }
     }
 
-    /// Where this core counts.
-    pub(crate) const fn tally(&self) -> Option<&Rc<Tally>> {
-        self.tally.as_ref()
+    /// Where this core counts; `None`: nowhere.
+    pub(crate) fn tally(&self) -> Option<&Rc<Tally>> {
+        self.gateway.counts.then_some(&self.tally)
+    }
+
+    /// Counts, if anything is counted, and notes for the audit log what was refused and is no request that is counted. `key`: known or
+    /// claimed.
+    pub(crate) fn refused(&self, upstream: Option<&UpstreamName>, refused: Refused, key: Option<KeyId>) {
+        match self.tally() {
+            Some(tally) => tally.refused(upstream, refused, key),
+            None => self.tally.note(refused, key),
+        }
     }
 
     /// Closes what operators want closed on this core.
     pub(crate) fn close_asked(&self) {
-        let (Some(usage), Some(tally)) = (&self.gateway.usage, &self.tally) else { return };
-        let ids = usage.closings(tally.core());
+        let ids = self.gateway.usage.closings(self.tally.core());
         if !ids.is_empty() {
-            tracing::info!(closed = tally.cut(&ids), "what an operator wanted closed was cut off");
+            tracing::info!(closed = self.tally.cut(&ids), "what an operator wanted closed was cut off");
         }
     }
 
     /// Hands over what was counted.
     pub(crate) fn hand_over(&self) {
-        if let Some(tally) = &self.tally {
-            tally.hand_over(self.gateway.clock.now());
-        }
+        self.tally.hand_over(self.gateway.clock.now());
     }
 
     /// What runs on keys on this core.

@@ -1,6 +1,7 @@
 //! The one ordered list. The order of the steps is the security argument: what stands further down may rely on all that stands above.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::forward::scrub::Treatment;
 use crate::gateway::Worker;
 use crate::gateway::cut::unless_cut;
 use crate::gateway::exchange::{Route, tell};
+use crate::gateway::guessing;
 use crate::gateway::handed::{self, Asked, TicketFault};
 use crate::gateway::inspect::{self, Head, Upgrade};
 use crate::gateway::login;
@@ -31,7 +33,7 @@ use crate::gateway::shares::Cookies;
 use crate::gateway::sockets::{self, Entering};
 use crate::gateway::trail::Trail;
 use crate::keys::index::Verified;
-use crate::keys::{ApiKey, Scope, Scopes};
+use crate::keys::{ApiKey, KeyId, Scope, Scopes};
 use crate::lifeline::Watch;
 use crate::limits::live::Live;
 use crate::policy::{self, Admission, Denied, Permit, Proof};
@@ -42,6 +44,7 @@ use crate::upstream::Kind;
 use crate::upstream::dialect::libraries::{Reach, Subject};
 use crate::upstream::dialect::{RouteClass, Routed};
 use crate::upstream::session::Session;
+use crate::usage::tally::Refused;
 
 pub(super) type Notes = Option<Box<Trail>>;
 
@@ -56,7 +59,15 @@ impl Worker {
         }
         let mut notes = self.notes(&settings, (peer, &client), &request);
         let ip = client.ip;
-        let visit = Visit { worker: self, peer, settings: &settings, client, key: RefCell::default(), limits: RefCell::default() };
+        let visit = Visit {
+            worker: self,
+            peer,
+            settings: &settings,
+            client,
+            key: RefCell::default(),
+            limits: RefCell::default(),
+            claimed: Cell::default(),
+        };
         let answer = unless_cut(&visit.key, pin!(visit.pass(request, &mut notes))).await;
         match answer {
             Ok(mut response) => {
@@ -68,9 +79,11 @@ impl Worker {
             }
             Err(refusal) => {
                 let refusal = visit.worded(self.gateway().throttled(ip, refusal));
+                let claimed = visit.claimed.get();
                 if let Some(trail) = notes {
-                    trail.refused(&refusal);
+                    trail.refused(&refusal, claimed);
                 }
+                self.note(&refusal, ip, claimed);
                 let mut answer = respond::refusal(&refusal);
                 visit.tell_limits(&mut answer);
                 if is_head { respond::without_body(answer) } else { answer }
@@ -90,6 +103,13 @@ impl Worker {
             }
             Box::new(if has_line { trail.with_line() } else { trail })
         })
+    }
+
+    /// What is refused is in the audit log also where nothing is counted. `key`: known or claimed.
+    fn note(&self, refusal: &Refusal, client: IpAddr, key: Option<KeyId>) {
+        if self.tally().is_none() && refusal.is_of_note() {
+            self.refused(None, Refused { kind: refusal.kind(), noted: Some(guessing::network(client)) }, key);
+        }
     }
 
     /// What becomes spans. Whose word on traces counts is decided here.
@@ -126,6 +146,8 @@ pub(super) struct Visit<'a> {
     pub(super) key: RefCell<Option<Watch>>,
     /// The limits of the key that it was judged by, if that has some.
     pub(super) limits: RefCell<Option<Arc<Live>>>,
+    /// The key that was not admitted, known or claimed.
+    pub(super) claimed: Cell<Option<KeyId>>,
 }
 
 impl Visit<'_> {
@@ -250,7 +272,7 @@ impl Visit<'_> {
     fn judge(&self, presented: Presented, site: &Site, asked: Asked<'_>, notes: &mut Notes) -> Result<Judged, Refusal> {
         let (gateway, class) = (self.worker.gateway(), asked.class);
         let (verified, proof) = match presented {
-            Presented::Key(key, carrier) => (self.known_key(&key, carrier, notes)?, Proof::Key(key, carrier)),
+            Presented::Key(key, carrier) => (self.known_key(&key, carrier)?, Proof::Key(key, carrier)),
             Presented::Ticket(ticket, carrier) => match handed::by_ticket(gateway, &ticket, asked) {
                 Ok(verified) => (verified, Proof::Ticket(ticket, carrier)),
                 Err(TicketFault::Unknown) => return Err(Refusal::UnknownTicket(carrier)),
@@ -277,14 +299,14 @@ impl Visit<'_> {
     }
 
     /// The key, or a note of the id that it claims.
-    pub(super) fn known_key(&self, key: &ApiKey, carrier: Carrier, notes: &mut Notes) -> Result<Verified, Refusal> {
+    pub(super) fn known_key(&self, key: &ApiKey, carrier: Carrier) -> Result<Verified, Refusal> {
         let gateway = self.worker.gateway();
         let digest = gateway.hasher.digest(key);
         let found = gateway.index.find(&digest);
-        if let (None, Some(trail)) = (&found, notes) {
-            trail.claimed = Some(key.id());
-        }
-        found.ok_or_else(|| gateway.unknown(&digest, carrier))
+        found.ok_or_else(|| {
+            self.claimed.set(Some(key.id()));
+            gateway.unknown(&digest, carrier)
+        })
     }
 
     pub(super) fn admit(
@@ -298,7 +320,8 @@ impl Visit<'_> {
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, needs, subject: Some(subject), now: gateway.clock.now() };
         let client = self.counted(verified.limits());
-        let permit = policy::admit(verified, proof, account, wanted, client).inspect_err(|denied| self.uncounted(*denied))?;
+        let id = verified.id();
+        let permit = policy::admit(verified, proof, account, wanted, client).inspect_err(|denied| self.uncounted(*denied, id))?;
         self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)
     }

@@ -110,9 +110,7 @@ impl Worker {
                 None
             }
         };
-        if let Some(tally) = self.tally() {
-            tally.refused(None, Refused { kind: Refusal::ClearText.kind(), noted: Some(guessing::network(client)) }, key);
-        }
+        self.refused(None, Refused { kind: Refusal::ClearText.kind(), noted: Some(guessing::network(client)) }, key);
     }
 
     fn burnt(&self, uri: &Uri, headers: &HeaderMap) -> Option<Burnt> {

@@ -54,10 +54,8 @@ pub(super) fn asked(site: &Site, class: RouteClass, path: &Path<'_>, query: Opti
 impl Worker {
     /// Counts what was refused within a socket, where no answer and no line of the access log tells of it. `key`: known or claimed.
     fn refused_within(&self, upstream: &Upstream, client: IpAddr, refusal: &Refusal, key: Option<KeyId>) {
-        if let Some(tally) = self.tally() {
-            let noted = refusal.is_of_note().then(|| guessing::network(client));
-            tally.refused(Some(&upstream.name), Refused { kind: refusal.kind(), noted }, key);
-        }
+        let noted = refusal.is_of_note().then(|| guessing::network(client));
+        self.refused(Some(&upstream.name), Refused { kind: refusal.kind(), noted }, key);
     }
 }
 

@@ -53,8 +53,8 @@ pub struct Trail {
     pub carrier: Option<&'static str>,
     /// The key.
     pub key: Option<Verified>,
-    /// The id within a key that nobody knows.
-    pub claimed: Option<KeyId>,
+    /// The key that was not admitted, or the id within one that nobody knows.
+    claimed: Option<KeyId>,
     /// The account.
     pub account: Option<Arc<AccountRecord>>,
     /// Status of the answer; `None`: the client went away before there was one.
@@ -149,8 +149,9 @@ impl Trail {
         self.account = Some(Arc::clone(permit.account()));
     }
 
-    /// Notes a refusal.
-    pub fn refused(mut self: Box<Self>, refusal: &Refusal) {
+    /// Notes a refusal. `claimed`: the key that was not admitted.
+    pub fn refused(mut self: Box<Self>, refusal: &Refusal, claimed: Option<KeyId>) {
+        self.claimed = claimed;
         self.status = Some(refusal.public().status);
         self.carrier = self.carrier.or_else(|| refusal.carrier().map(Carrier::as_str));
         // The text is for the line.

@@ -230,7 +230,7 @@ impl Tally {
         }
         if let Some(refused) = ended.refusal {
             of_upstream.refusals.count(refused.kind);
-            self.note_refusal(refused, ended.key.map(|(key, _)| key).or(ended.claimed));
+            self.note(refused, ended.key.map(|(key, _)| key).or(ended.claimed));
         }
         if let Some((key, secret)) = ended.key {
             self.keys.borrow_mut().place(key).count(ended, secret);
@@ -241,7 +241,7 @@ impl Tally {
     /// was for; `key`: known or claimed.
     pub fn refused(&self, upstream: Option<&UpstreamName>, refused: Refused, key: Option<KeyId>) {
         OfUpstream::find(&mut self.upstreams.borrow_mut(), upstream).refusals.count(refused.kind);
-        self.note_refusal(refused, key);
+        self.note(refused, key);
     }
 
     /// Counts how long the head of an answer took.
@@ -249,7 +249,8 @@ impl Tally {
         OfUpstream::find(&mut self.upstreams.borrow_mut(), Some(upstream)).latency.note(took);
     }
 
-    fn note_refusal(&self, refused: Refused, key: Option<KeyId>) {
+    /// Notes a refusal for the audit log, if it is of note, and counts nothing. `key`: known or claimed.
+    pub fn note(&self, refused: Refused, key: Option<KeyId>) {
         let Some(client) = refused.noted else { return };
         let mut refusals = self.refusals.borrow_mut();
         let mut who = (Some(client), refused.kind);

@@ -1,6 +1,7 @@
 //! What goes wrong, each with the right status and a short JSON object: bad keys, which all look alike, and an upstream in trouble,
 //! which never looks like a bad key.
 
+mod noted;
 mod wire;
 
 use std::net::SocketAddr;

@@ -114,7 +114,7 @@ impl Visit<'_> {
     fn known(&self, presented: Presented, errand: &Errand<'_>, notes: &mut Notes) -> Result<Permit, Refusal> {
         match presented {
             Presented::Key(key, carrier) => {
-                let verified = self.known_key(&key, carrier, notes)?;
+                let verified = self.known_key(&key, carrier)?;
                 let subject = Subject { kind: errand.site.upstream.kind, reach: Reach::Thing, path: errand.path, query: None };
                 let permit = self.admit(verified, Proof::Key(key, carrier), errand.site, (Scopes::NONE, subject));
                 let permit = permit.map_err(|denied| Refusal::denied(denied, Some(carrier)))?;
