@@ -96,6 +96,7 @@ mod tests {
             created_by: String::new(),
             updated_at: Timestamp::from_millis(0),
             revoked_at: None,
+            reborn_at: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod entry;
 mod keeper;
 mod learning;
 mod listing;
+mod lives;
 mod people;
 mod scanner;
 mod sharded;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use self::entry::Entry;
+use self::lives::Lives;
 use self::people::People;
 use self::sharded::Sharded;
 use crate::audit::Line;
@@ -127,9 +129,10 @@ impl Handouts {
     /// [`StoreError`].
     pub fn load(around: Around) -> Result<Arc<Self>, StoreError> {
         let Around { hasher, index, clock, store, sessions, control } = around;
-        let entries = Sharded::new();
-        for record in store.handouts()? {
+        let (entries, mut lives) = (Sharded::new(), Lives::new(&*store));
+        for mut record in store.handouts()? {
             let digest = record.digest.clone();
+            record.is_taken_back |= lives.is_of_an_earlier(&record)?;
             entries.put(&digest, Arc::new(Entry::stored(record)));
         }
         let (current, people, news, owed) = (Sharded::new(), Sharded::new(), Notify::new(), Mutex::default());

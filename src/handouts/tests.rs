@@ -9,6 +9,7 @@ use crate::audit::{Act, Actor, Field, Object, ObjectKind, Reading, Value, Verb};
 use crate::clock::ManualClock;
 use crate::keys::record::KeyRecord;
 use crate::keys::{KeyId, Scopes};
+use crate::store::Change;
 use crate::store::memory::{Fault, MemoryStore};
 use crate::upstream::AccountId;
 
@@ -38,6 +39,7 @@ fn key(number: u8) -> KeyRecord {
         created_by: "cli".to_owned(),
         updated_at: Timestamp::from_millis(0),
         revoked_at: None,
+        reborn_at: None,
     }
 }
 
@@ -264,6 +266,27 @@ async fn handouts_survive_a_restart_with_their_last_use() {
     assert!(world.opens(&ticket), "used an hour ago");
     assert!(world.handouts.by_capability(ID, None, &home()).is_none(), "not used since");
     assert_ne!(world.ticket(1).expose(), ticket.expose(), "its text is nowhere any more");
+}
+
+#[tokio::test]
+async fn what_a_key_had_before_it_died_stays_dead_when_it_lives_again_although_nobody_wrote_that_down() {
+    let world = World::new();
+    let (ticket, other) = (world.ticket(1), world.ticket(2));
+    world.handouts.hand_out(ID, Capability::PlaySession, &world.key(1), &home());
+    world.tidy().await;
+    // Killed, and the key disabled and enabled by somebody else over the same store.
+    let reborn = KeyRecord { reborn_at: Some(world.clock.now()), ..key(1) };
+    world.store.commit(vec![Change::PutKey(reborn), Change::PutKey(key(2))]).expect("written");
+    let world = world.restarted();
+    assert!(!world.opens(&ticket) && world.opens(&other));
+    assert!(world.handouts.by_capability(ID, None, &home()).is_none());
+    world.clock.advance(Duration::from_millis(1));
+    let next = world.ticket(1);
+    world.handouts.start();
+    world.tidy().await;
+    assert_eq!(world.store.handouts().expect("read").len(), 2, "nothing stays of what is dead");
+    let world = world.restarted();
+    assert!(world.opens(&next) && !world.opens(&ticket));
 }
 
 #[tokio::test]

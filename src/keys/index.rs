@@ -255,6 +255,7 @@ mod tests {
             created_by: "cli".to_owned(),
             updated_at: Timestamp::from_millis(0),
             revoked_at: None,
+            reborn_at: None,
         }
     }
 

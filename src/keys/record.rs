@@ -40,6 +40,10 @@ pub struct KeyRecord {
     pub updated_at: Timestamp,
     /// When it was revoked, for good.
     pub revoked_at: Option<Timestamp>,
+    /// When it began to live again, or to act for another account: what was handed out to it until then opens nothing. `None`: it always
+    /// did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reborn_at: Option<Timestamp>,
 }
 
 /// The secret that a rotation replaced.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::audit::{self, Act, Field, Object, ObjectKind, Value, Verb};
 use crate::clock::Timestamp;
 use crate::keys::index::Verified;
-use crate::keys::record::{KeyRecord, PreviousSecret};
+use crate::keys::record::{KeyRecord, KeyStatus, PreviousSecret};
 use crate::keys::{ApiKey, KeyId};
 use crate::limits::Limits;
 use crate::registry::{
@@ -103,6 +103,7 @@ impl Registry {
             created_by: new.created_by.clone(),
             updated_at: now,
             revoked_at: None,
+            reborn_at: None,
         };
         Ok(Created { record, key })
     }
@@ -272,6 +273,7 @@ fn unwritten() -> Field {
 }
 
 fn patched(before: &KeyRecord, patch: KeyPatch, now: Timestamp) -> KeyRecord {
+    let is_other_life = before.status(now) != KeyStatus::Active || patch.account.is_some_and(|account| account != before.account);
     KeyRecord {
         name: patch.name.unwrap_or_else(|| before.name.clone()),
         account: patch.account.unwrap_or(before.account),
@@ -285,6 +287,8 @@ fn patched(before: &KeyRecord, patch: KeyPatch, now: Timestamp) -> KeyRecord {
             Some(Some(patch)) => before.limits.patched(patch),
         },
         updated_at: now,
+        // Tickets died with the key, and what says so in the store may not have been written when it died.
+        reborn_at: if is_other_life { Some(now) } else { before.reborn_at },
         ..before.clone()
     }
 }

@@ -187,10 +187,37 @@ fn an_edit_changes_what_it_names_and_nothing_else() {
     house.clock.advance(Duration::from_secs(1));
     let patch = KeyPatch { account: Some(other), expires_at: Some(expires_at), ..KeyPatch::default() };
     let after = house.registry.edit_key(created.record.id, patch).expect("edited");
-    assert_eq!(after, KeyRecord { account: other, expires_at, updated_at: Timestamp::from_secs(1_001), ..created.record.clone() });
+    let now = Timestamp::from_secs(1_001);
+    let expected = KeyRecord { account: other, expires_at, updated_at: now, reborn_at: Some(now), ..created.record.clone() };
+    assert_eq!(after, expected);
     let known = house.index.find(&hasher().digest(&created.key)).expect("known");
     assert_eq!((known.account(), Some(known.expires_at())), (other, expires_at));
     assert_eq!(house.heard.last(), format!("key of {} removed {}", house.account.0, created.record.id));
+}
+
+#[test]
+fn a_life_begins_when_a_dead_key_is_good_again_and_with_another_account_and_not_by_other_edits() {
+    let house = house();
+    let id = house.created().record.id;
+    let edit = |patch| {
+        house.clock.advance(Duration::from_secs(1));
+        let now = house.clock.now();
+        (house.registry.edit_key(id, patch).expect("edited").reborn_at, now)
+    };
+    let begun = |(reborn, now): (Option<Timestamp>, Timestamp)| reborn == Some(now);
+    let expiring = |seconds| KeyPatch { expires_at: Some(Some(Timestamp::from_secs(seconds))), ..KeyPatch::default() };
+    let switched = |is_active| KeyPatch { is_active: Some(is_active), ..KeyPatch::default() };
+    assert_eq!(edit(KeyPatch { scopes: Some(admin()), ..KeyPatch::default() }).0, None);
+    assert_eq!(edit(expiring(5_000)).0, None, "it lives");
+    edit(switched(false));
+    assert!(begun(edit(switched(true))), "disabled and enabled");
+    assert!(!begun(edit(KeyPatch { name: Some("other".to_owned()), ..KeyPatch::default() })));
+    house.clock.advance(Duration::from_secs(5_000));
+    assert!(begun(edit(expiring(50_000))), "dead by time, and given more");
+    let other = house.registry.add_account(UpstreamName::new("home"), "bob".to_owned(), password("x")).expect("account").id;
+    for account in [other, house.account] {
+        assert!(begun(edit(KeyPatch { account: Some(account), ..KeyPatch::default() })), "moved, there and back");
+    }
 }
 
 #[test]

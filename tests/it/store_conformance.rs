@@ -43,6 +43,7 @@ fn key(number: u64) -> KeyRecord {
         created_by: "cli".to_owned(),
         updated_at: Timestamp::from_millis(1_000),
         revoked_at: None,
+        reborn_at: None,
     }
 }
 
@@ -184,7 +185,8 @@ fn the_index_follows_a_rotation_and_loses_the_secret_before_the_last() {
 fn a_revoked_key_keeps_its_record_and_loses_its_index_entry() {
     with_every_store(|store| {
         store.commit(vec![Change::PutKey(key(5)), Change::PutKey(key(6))]).expect("committed");
-        let tombstone = KeyRecord { revoked_at: Some(Timestamp::from_millis(2_000)), ..key(5) };
+        let times = (Some(Timestamp::from_millis(2_000)), Some(Timestamp::from_millis(1_500)));
+        let tombstone = KeyRecord { revoked_at: times.0, reborn_at: times.1, ..key(5) };
         store.commit(vec![Change::PutKey(tombstone.clone())]).expect("committed");
         assert_eq!(store.key(tombstone.id).expect("key"), Some(tombstone));
         assert_eq!(index_of(store), key(6).index_entries());

@@ -48,16 +48,26 @@ async fn bare(home: &Home, target: &str) -> u16 {
     client::get(home.address, target, &[]).await.status.as_u16()
 }
 
+/// An item of Jellyfin's stand-in.
+async fn item(home: &Home, key: &str) -> String {
+    let items = client::get(home.address, "/Items?Recursive=true", &[("x-emby-token", key)]).await.json();
+    items["Items"][0]["Id"].as_str().expect("an id").to_owned()
+}
+
+/// The URL of its stream, with a ticket.
+async fn stream(home: &Home, item: &str, key: &str) -> String {
+    let headers = [("x-emby-token", key), ("content-type", "application/json")];
+    let info = client::send(home.address, Method::POST, &format!("/Items/{item}/PlaybackInfo"), &headers, "{}").await.text();
+    let ticket = info.split(['=', '&', '"']).find(|part| part.starts_with("kgt_")).expect("a ticket");
+    format!("/Audio/{item}/stream?api_key={ticket}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tickets_that_were_taken_back_do_not_return_after_a_kill() {
     let (_standin, mut home, operator, key) = started(Kind::Jellyfin).await;
-    let items = client::get(home.address, "/Items?Recursive=true", &[("x-emby-token", &key)]).await.json();
-    let item = items["Items"][0]["Id"].as_str().expect("an id").to_owned();
+    let item = item(&home, &key).await;
     for round in 0..ROUNDS {
-        let headers = [("x-emby-token", key.as_str()), ("content-type", "application/json")];
-        let info = client::send(home.address, Method::POST, &format!("/Items/{item}/PlaybackInfo"), &headers, "{}").await.text();
-        let ticket = info.split(['=', '&', '"']).find(|part| part.starts_with("kgt_")).expect("a ticket").to_owned();
-        let stream = format!("/Audio/{item}/stream?api_key={ticket}");
+        let stream = stream(&home, &item, &key).await;
         assert_eq!(bare(&home, &stream).await, 200, "round {round}");
         stored(&home).await;
         take_back_and_kill(&mut home, &operator, &key).await;
@@ -67,6 +77,27 @@ async fn tickets_that_were_taken_back_do_not_return_after_a_kill() {
     let lines = operator.ask("GET", "/api/audit?sort=acts&limit=1000", &Value::Null).await.expect("a page");
     let told = lines["entries"].as_array().expect("a list").iter().filter(|entry| entry["verb"] == "tickets-taken-back").count();
     assert_eq!(told, ROUNDS, "each with its line: {lines}");
+    home.signal("TERM");
+    home.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_of_a_key_that_was_disabled_stay_dead_when_it_lives_again_after_a_kill() {
+    let (_standin, mut home, operator, key) = started(Kind::Jellyfin).await;
+    let (item, id) = (item(&home, &key).await, key.split('_').nth(1).expect("an id").to_owned());
+    let patch = json!({ "isActive": false });
+    for round in 0..ROUNDS {
+        let stream = stream(&home, &item, &key).await;
+        assert_eq!(bare(&home, &stream).await, 200, "round {round}");
+        stored(&home).await;
+        let done = operator.ask("PATCH", &format!("/api/api-keys/{id}"), &patch).await;
+        home.kill();
+        assert!(done.is_some(), "round {round}");
+        home.run("keys enable tv").await.ok();
+        home.start().await;
+        assert_eq!(bare(&home, &stream).await, 401, "round {round}");
+        assert_eq!(home.status("/System/Info", &key).await, 200, "round {round}: the key is as good as before");
+    }
     home.signal("TERM");
     home.ended().await;
 }
