@@ -26,7 +26,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::traces::Tracer;
 use crate::upstream::UpstreamName;
 use crate::upstream::session::Sessions;
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 /// Keys, accounts and sessions over one store: everything but the network side.
 #[derive(Clone)]
@@ -115,7 +115,8 @@ impl Keep {
 
     fn known(&self, config: &Config, challenges: Arc<Challenges>) -> Known {
         let Self { sessions, handouts, index, hasher, clock, usage, .. } = self.clone();
-        Known { hasher, index, sessions, handouts, clock, challenges, usage, counts: config.usage.is_enabled }
+        let hand_over_every = usage::hand_over_every(config.usage.flush);
+        Known { hasher, index, sessions, handouts, clock, challenges, usage, counts: config.usage.is_enabled, hand_over_every }
     }
 }
 

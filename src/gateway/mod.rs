@@ -21,6 +21,7 @@ pub mod trail;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
@@ -63,6 +64,7 @@ pub struct Gateway {
     unbelieved_proxy: ArcSwapOption<IpAddr>,
     usage: Arc<Usage>,
     counts: bool,
+    hand_over_every: Duration,
     /// Marked when a key may have died, or something is to be closed.
     key_changes: watch::Sender<()>,
 }
@@ -85,6 +87,8 @@ pub struct Known {
     pub usage: Arc<Usage>,
     /// Whether requests are counted.
     pub counts: bool,
+    /// How often each core hands over what it counted.
+    pub hand_over_every: Duration,
 }
 
 impl std::fmt::Debug for Known {
@@ -102,7 +106,7 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// Over the keys and sessions of one store.
     pub fn new(known: Known, settings: Settings) -> Arc<Self> {
-        let Known { hasher, index, sessions, handouts, clock, challenges, usage, counts } = known;
+        let Known { hasher, index, sessions, handouts, clock, challenges, usage, counts, hand_over_every } = known;
         let key_changes = watch::Sender::new(());
         let marker = key_changes.clone();
         let closer = marker.clone();
@@ -130,6 +134,7 @@ impl Gateway {
             key_changes,
             usage,
             counts,
+            hand_over_every,
         })
     }
 
@@ -279,6 +284,11 @@ impl Worker {
         if !ids.is_empty() {
             tracing::info!(closed = self.tally.cut(&ids), "what an operator wanted closed was cut off");
         }
+    }
+
+    /// How often [`Worker::hand_over`] is to be called.
+    pub(crate) fn hand_over_every(&self) -> Duration {
+        self.gateway.hand_over_every
     }
 
     /// Hands over what was counted.

@@ -33,9 +33,6 @@ use crate::upstream::client::Pool;
 /// How often a core closes idle upstream connections.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a core hands over what it counted: as much of it is unknown to whoever asks.
-const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
-
 /// How often a core looks for keys that have expired: what runs on one ends within a second.
 const REVIEW_EVERY: Duration = Duration::from_millis(500);
 
@@ -137,7 +134,7 @@ async fn core(listeners: Vec<(TcpListener, Listener)>, gateway: Arc<Gateway>, st
     }
     let counting = async {
         loop {
-            tokio::time::sleep(HAND_OVER_EVERY).await;
+            tokio::time::sleep(reviewing.hand_over_every()).await;
             reviewing.hand_over();
         }
     };

@@ -1,7 +1,7 @@
 //! Usage: what keys are used for, by whom, when last, and what runs now.
 //!
-//! Each core counts for itself and takes no lock for it ([`tally::Tally`]); once a second it hands over what is new. All of it comes
-//! together in one place ([`Usage`]), from which every figure is read: lists, the admin interface, metrics. It is written to the store
+//! Each core counts for itself and takes no lock for it ([`tally::Tally`]); once a second, or sooner, it hands over what is new. All of it
+//! comes together in one place ([`Usage`]), from which every figure is read: lists, the admin interface, metrics. It is written to the store
 //! in batches (`[usage] flush`), so that a crash loses at most one of them. Only keys that were used cost anything.
 //!
 //! Requests are counted when they end, as the access log has them; bytes of what runs long are counted while it runs.
@@ -44,8 +44,11 @@ use crate::store::{Store, StoreError};
 
 pub use self::books::NO_UPSTREAM;
 
-/// How often the cores hand over, and how often that is entered.
+/// How often what the cores hand over is entered.
 const ENTER_EVERY: Duration = Duration::from_secs(1);
+
+/// How often each core hands over at least.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 
 /// The one place of all figures. What reads it may block: call it where that is allowed.
 pub struct Usage {
@@ -279,9 +282,15 @@ impl Usage {
     }
 }
 
-/// So often it is written: a request is handed over within [`ENTER_EVERY`], and shall be in the store within the interval.
+/// So often each core hands over what it counted, where it is to be in the store within `flush_every`: 250 ms to 1 s.
+pub fn hand_over_every(flush_every: Duration) -> Duration {
+    HAND_OVER_EVERY.min(flush_every / 4)
+}
+
+/// So often it is written. A request is handed over within [`hand_over_every`] and written within this; as long may the writing take for it
+/// to be in the store within the interval.
 fn pause_between_writings(flush_every: Duration) -> Duration {
-    flush_every.saturating_sub(ENTER_EVERY).max(flush_every / 2)
+    flush_every - 2 * hand_over_every(flush_every)
 }
 
 async fn keep_up(usage: Weak<Usage>, flush_every: Duration, blocking: Handle) {

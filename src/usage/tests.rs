@@ -235,3 +235,35 @@ fn an_address_that_comes_again_and_again_has_one_line_a_minute() {
     assert_eq!((log.len(), log[0].line.verb, times_of(&log[0].line.fields[1])), (1, Verb::Throttled, 500));
     assert_eq!(log[0].line.object.id, "198.51.100.1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_is_in_the_store_within_the_interval_however_short_that_is() {
+    const STEP: Duration = Duration::from_millis(25);
+    for millis in [1_000, 1_001, 1_500, 2_000, 3_999, 4_000, 10_000, 60_000] {
+        let (house, flush) = (house(), Duration::from_millis(millis));
+        house.usage.start(flush, &tokio::runtime::Handle::current());
+        let tally = house.usage.tally(0);
+        let core = async {
+            // Not in step with the writing.
+            tokio::time::sleep(STEP * 3 / 2).await;
+            loop {
+                tally.hand_over(house.clock.now());
+                tokio::time::sleep(super::hand_over_every(flush)).await;
+            }
+        };
+        let clients = async {
+            let steps = u64::try_from(flush.as_millis() / STEP.as_millis()).expect("few");
+            for step in 0..5 * steps {
+                let stored = house.store.totals().expect("read").get("home").map_or(0, |of| of.counts.requests());
+                // Those of an interval ago, and of before.
+                assert!(stored >= step.saturating_sub(steps + 1), "{flush:?}: {stored} of {step}");
+                tally.count(&house.ended());
+                tokio::time::sleep(STEP).await;
+            }
+        };
+        tokio::select! {
+            () = core => {}
+            () = clients => {}
+        }
+    }
+}
