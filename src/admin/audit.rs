@@ -65,7 +65,8 @@ pub struct AuditView {
     pub verb: String,
     /// To what.
     pub object: Object,
-    /// Before and after.
+    /// Before and after. Of what was refused: `why`, how many `times`, and the `carrier` of each credential (`bearer`, `api_key`, `ticket`, …),
+    /// as the access log and the metrics name it.
     pub fields: Vec<Field>,
 }
 

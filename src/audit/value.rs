@@ -59,6 +59,13 @@ impl From<&'static str> for Value {
     }
 }
 
+/// Fixed words, with a space between them.
+impl From<&[&'static str]> for Value {
+    fn from(words: &[&'static str]) -> Self {
+        Self(words.join(" "))
+    }
+}
+
 impl From<bool> for Value {
     fn from(is_so: bool) -> Self {
         Self(is_so.to_string())

@@ -28,8 +28,8 @@ impl Visit<'_> {
     }
 
     /// The request was not admitted. A key that may not be known by its refusal is not known by its limits either.
-    pub(super) fn uncounted(&self, denied: Denied, key: KeyId) {
-        self.claimed.set(Some(key));
+    pub(super) fn uncounted(&self, denied: Denied, claimed: (KeyId, &'static str)) {
+        self.claimed.set(Some(claimed));
         if !matches!(denied, Denied::Exceeded(_)) {
             self.limits.take();
         }

@@ -81,7 +81,7 @@ impl Worker {
                 let refusal = visit.worded(self.gateway().throttled(ip, refusal));
                 let claimed = visit.claimed.get();
                 if let Some(trail) = notes {
-                    trail.refused(&refusal, claimed);
+                    trail.refused(&refusal, claimed.map(|(key, _)| key));
                 }
                 self.note(&refusal, ip, claimed);
                 let mut answer = respond::refusal(&refusal);
@@ -105,10 +105,12 @@ impl Worker {
         })
     }
 
-    /// What is refused is in the audit log also where nothing is counted. `key`: known or claimed.
-    fn note(&self, refusal: &Refusal, client: IpAddr, key: Option<KeyId>) {
+    /// What is refused is in the audit log also where nothing is counted. `claimed`: as in [`Visit`].
+    fn note(&self, refusal: &Refusal, client: IpAddr, claimed: Option<(KeyId, &'static str)>) {
         if self.tally().is_none() && refusal.is_of_note() {
-            self.refused(None, Refused { kind: refusal.kind(), noted: Some(guessing::network(client)) }, key);
+            let carrier = claimed.map(|(_, carrier)| carrier).or_else(|| refusal.carrier().map(Carrier::as_str));
+            let refused = Refused { kind: refusal.kind(), noted: Some(guessing::network(client)), carrier };
+            self.refused(None, refused, claimed.map(|(key, _)| key));
         }
     }
 
@@ -146,8 +148,8 @@ pub(super) struct Visit<'a> {
     pub(super) key: RefCell<Option<Watch>>,
     /// The limits of the key that it was judged by, if that has some.
     pub(super) limits: RefCell<Option<Arc<Live>>>,
-    /// The key that was not admitted, known or claimed.
-    pub(super) claimed: Cell<Option<KeyId>>,
+    /// The key that was not admitted, known or claimed, and where it or what stands for it was.
+    pub(super) claimed: Cell<Option<(KeyId, &'static str)>>,
 }
 
 impl Visit<'_> {
@@ -304,7 +306,7 @@ impl Visit<'_> {
         let digest = gateway.hasher.digest(key);
         let found = gateway.index.find(&digest);
         found.ok_or_else(|| {
-            self.claimed.set(Some(key.id()));
+            self.claimed.set(Some((key.id(), carrier.as_str())));
             gateway.unknown(&digest, carrier)
         })
     }
@@ -320,8 +322,8 @@ impl Visit<'_> {
         let account = gateway.sessions.account(verified.account());
         let wanted = policy::Wanted { upstream: &site.upstream.name, needs, subject: Some(subject), now: gateway.clock.now() };
         let client = self.counted(verified.limits());
-        let id = verified.id();
-        let permit = policy::admit(verified, proof, account, wanted, client).inspect_err(|denied| self.uncounted(*denied, id))?;
+        let claimed = (verified.id(), proof.as_str());
+        let permit = policy::admit(verified, proof, account, wanted, client).inspect_err(|denied| self.uncounted(*denied, claimed))?;
         self.key.replace(Some(permit.lifeline().watch()));
         Ok(permit)
     }

@@ -93,24 +93,24 @@ impl Worker {
 
     /// Tells the operator, in the log and in the audit log. Nobody else learns whether the key was a good one.
     fn report(&self, client: IpAddr, burnt: &Burnt, place: &str) {
-        let key = match burnt {
+        let (key, carrier) = match burnt {
             Burnt::Key(key, carrier) => {
                 tracing::warn!(
                     %client, key = %key.id(), name = key.name(), carrier,
                     "this key is burnt: it came in clear text to {place}, and was not forwarded; rotate it (keygate keys rotate), and let the \
                      client ask by https"
                 );
-                Some(key.id())
+                (Some(key.id()), Some(*carrier))
             }
             Burnt::Unknown => {
                 tracing::warn!(
                     %client,
                     "something like a key came in clear text to {place}; it was not forwarded. If it is one of yours, it is burnt: rotate it"
                 );
-                None
+                (None, None)
             }
         };
-        self.refused(None, Refused { kind: Refusal::ClearText.kind(), noted: Some(guessing::network(client)) }, key);
+        self.refused(None, Refused { kind: Refusal::ClearText.kind(), noted: Some(guessing::network(client)), carrier }, key);
     }
 
     fn burnt(&self, uri: &Uri, headers: &HeaderMap) -> Option<Burnt> {

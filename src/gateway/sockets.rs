@@ -55,7 +55,7 @@ impl Worker {
     /// Counts what was refused within a socket, where no answer and no line of the access log tells of it. `key`: known or claimed.
     fn refused_within(&self, upstream: &Upstream, client: IpAddr, refusal: &Refusal, key: Option<KeyId>) {
         let noted = refusal.is_of_note().then(|| guessing::network(client));
-        self.refused(Some(&upstream.name), Refused { kind: refusal.kind(), noted }, key);
+        self.refused(Some(&upstream.name), Refused { kind: refusal.kind(), noted, carrier: refusal.carrier().map(Carrier::as_str) }, key);
     }
 }
 

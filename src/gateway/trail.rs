@@ -204,7 +204,11 @@ impl Trail {
         self.bytes_in = self.bytes_in.max(moved.bytes_in);
         self.bytes_out = self.bytes_out.max(moved.bytes_out);
         let status = self.status.map(|status| status.as_u16());
-        let refused = |(kind, _): &(&'static str, String)| Refused { kind, noted: self.is_of_note.then(|| guessing::network(self.client)) };
+        let refused = |(kind, _): &(&'static str, String)| Refused {
+            kind,
+            noted: self.is_of_note.then(|| guessing::network(self.client)),
+            carrier: self.carrier,
+        };
         tally.count(&Ended {
             at: self.clock.now(),
             key: self.key.as_ref().map(|key| (key.id(), SecretTag::from(&key.digest()))),

@@ -13,7 +13,7 @@ use crate::store::{Change, Store, StoreError};
 use crate::usage::measured::Measured;
 use crate::usage::open::StreamView;
 use crate::usage::record::{KeyUsage, UpstreamUsage};
-use crate::usage::tally::{News, RefusalNews};
+use crate::usage::tally::{News, Noted, RefusalNews};
 
 /// Keys whose use is in memory; of others it is read when it is asked for.
 const MOST_IN_MEMORY: usize = 10_000;
@@ -32,7 +32,7 @@ pub(super) struct Books {
     keys: HashMap<KeyId, Kept>,
     upstreams: BTreeMap<String, UpstreamUsage>,
     are_upstreams_dirty: bool,
-    refusals: BTreeMap<(Option<IpAddr>, &'static str), Refusals>,
+    refusals: BTreeMap<(Option<IpAddr>, &'static str), Noted>,
     refused_since: Option<Timestamp>,
     open: BTreeMap<u16, Vec<StreamView>>,
     measured: Measured,
@@ -41,12 +41,6 @@ pub(super) struct Books {
 struct Kept {
     usage: KeyUsage,
     is_dirty: bool,
-}
-
-#[derive(Default)]
-struct Refusals {
-    times: u64,
-    key: Option<KeyId>,
 }
 
 /// What is to be written.
@@ -101,10 +95,7 @@ impl Books {
         if self.refusals.len() >= MOST_REFUSALS && !self.refusals.contains_key(&who) {
             who.0 = None;
         }
-        let known = self.refusals.entry(who).or_default();
-        let of_one = known.times == 0 || known.key == refused.key;
-        known.key = refused.key.filter(|_| of_one);
-        known.times += refused.times;
+        self.refusals.entry(who).or_default().add(&refused.noted);
     }
 
     /// A key's use, if it is in memory.
@@ -185,7 +176,7 @@ impl Books {
         let mut lines = Vec::new();
         for ((client, kind), refused) in refusals {
             let key = refused.key.map(|key| store.key(key)).transpose()?.flatten();
-            lines.push(line(client, kind, refused.times, key.as_ref()).by(&Actor::Gateway, now));
+            lines.push(line(client, kind, refused, key.as_ref()).by(&Actor::Gateway, now));
         }
         if !rest.is_empty() {
             let addresses: BTreeSet<_> = rest.iter().map(|((client, _), _)| client).collect();
@@ -204,10 +195,15 @@ impl Taken {
 }
 
 /// Of a key that is known, or that was: the line is one of the key's. Whoever knows a key's public id can bring such a line about.
-fn line(client: Option<IpAddr>, kind: &'static str, times: u64, key: Option<&KeyRecord>) -> Act {
+fn line(client: Option<IpAddr>, kind: &'static str, refused: Noted, key: Option<&KeyRecord>) -> Act {
     let verb = if kind.starts_with("too-many") { Verb::Throttled } else { Verb::Refused };
     let object = key.map_or_else(|| client_object(client), Object::from);
-    let mut fields = vec![Field::new("why", reason(kind, key)), Field::new("times", times)];
+    let mut fields = vec![Field::new("why", reason(kind, key)), Field::new("times", refused.times)];
+    let mut carriers = refused.carriers;
+    if !carriers.is_empty() {
+        carriers.sort_unstable();
+        fields.push(Field::new("carrier", carriers.as_slice()));
+    }
     if let (Some(client), Some(_)) = (client, key) {
         fields.push(Field::new("from", client));
     }

@@ -35,7 +35,7 @@ use self::latency::Recent;
 use self::measured::Measured;
 use self::open::{StreamId, StreamView};
 use self::record::{KeyUsage, LastUse, UpstreamUsage};
-use self::tally::{News, RefusalNews, Tally};
+use self::tally::{News, Noted, RefusalNews, Tally};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::KeyId;
 use crate::keys::index::KeyIndex;
@@ -140,7 +140,7 @@ impl Usage {
     /// Notes for the audit log what was refused elsewhere than on the cores; it is gathered with what they refuse. `client`: an address or
     /// a network.
     pub fn refused(&self, kind: &'static str, client: IpAddr) {
-        let refused = RefusalNews { client: Some(client), kind, times: 1, key: None };
+        let refused = RefusalNews { client: Some(client), kind, noted: Noted::one(None, None) };
         self.books().refused(&refused, self.clock.now());
     }
 

@@ -63,6 +63,8 @@ pub struct Refused {
     pub kind: &'static str,
     /// Whether the audit log shall say so, and of which address or network.
     pub noted: Option<IpAddr>,
+    /// Where the credential was, if there was one.
+    pub carrier: Option<&'static str>,
 }
 
 /// Tells the secrets of a key apart: the beginning of a keyed hash, of no use to anybody else.
@@ -131,10 +133,38 @@ pub struct RefusalNews {
     pub client: Option<IpAddr>,
     /// Why.
     pub kind: &'static str,
+    /// How often, with what.
+    pub noted: Noted,
+}
+
+/// Refusals of one sort, gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
     /// How often.
     pub times: u64,
     /// The key, known or claimed, if all of them had the same.
     pub key: Option<KeyId>,
+    /// Where their credentials were, each once.
+    pub carriers: Vec<&'static str>,
+}
+
+impl Noted {
+    /// One that was refused.
+    pub fn one(key: Option<KeyId>, carrier: Option<&'static str>) -> Self {
+        Self { times: 1, key, carriers: carrier.into_iter().collect() }
+    }
+
+    /// Adds more. Of several keys it is none's line.
+    pub fn add(&mut self, more: &Self) {
+        let of_one = self.times == 0 || self.key == more.key;
+        self.key = more.key.filter(|_| of_one);
+        self.times += more.times;
+        for carrier in &more.carriers {
+            if !self.carriers.contains(carrier) {
+                self.carriers.push(carrier);
+            }
+        }
+    }
 }
 
 /// What one core hands over.
@@ -178,9 +208,6 @@ struct OfUpstream {
     refusals: ByWord,
     latency: Latency,
 }
-
-/// How often, and the key if all had the same.
-type Noted = (u64, Option<KeyId>);
 
 /// One core's counts.
 pub struct Tally {
@@ -257,10 +284,7 @@ impl Tally {
         if refusals.len() >= REFUSED && !refusals.contains_key(&who) {
             who.0 = None;
         }
-        let noted = refusals.entry(who).or_default();
-        // Of several keys it is none's line.
-        let of_one = noted.0 == 0 || noted.1 == key;
-        *noted = (noted.0 + 1, key.filter(|_| of_one));
+        refusals.entry(who).or_default().add(&Noted::one(key, refused.carrier));
     }
 
     /// Hands over what was counted, if anything was.
@@ -270,7 +294,7 @@ impl Tally {
         let mut keys = self.keys.borrow_mut();
         let upstreams = self.upstreams.borrow_mut().iter_mut().filter_map(OfUpstream::take).collect();
         let mut refusals = self.refusals.borrow_mut();
-        let refusals = refusals.drain().map(|((client, kind), (times, key))| RefusalNews { client, kind, times, key }).collect();
+        let refusals = refusals.drain().map(|((client, kind), noted)| RefusalNews { client, kind, noted }).collect();
         let news = News { core: self.core, at: now, keys: keys.take(), upstreams, refusals, open };
         // Empty ones tell too: that nothing is open any more.
         let had_open = std::mem::replace(&mut self.open.borrow_mut().were_told, !news.open.is_empty());

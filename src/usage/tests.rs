@@ -69,7 +69,7 @@ impl House {
 
 fn refused<'a>(house: &'a House, kind: &'static str, address: [u8; 4]) -> Ended<'a> {
     let noted = Some(address.into());
-    let refusal = Some(Refused { kind, noted });
+    let refusal = Some(Refused { kind, noted, carrier: Some("bearer") });
     Ended { key: None, class: Class::Refused, refusal, client: address.into(), ..house.ended() }
 }
 

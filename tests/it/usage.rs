@@ -202,6 +202,7 @@ async fn a_flood_of_bad_keys_takes_nothing_of_what_operators_did_out_of_the_log(
     let notices = lines.lines().count() - acts.len();
     assert!((1..=10).contains(&notices), "{lines}");
     assert!(lines.contains("\"throttled\"") && lines.contains("unknown-key"), "{lines}");
+    assert!(lines.contains(r#"{"after":"x-emby-token","name":"carrier"}"#), "where the keys were is told: {lines}");
     assert!(lines.contains(&format!(r#"{{"after":"{throttled}","name":"times"}}"#)), "how often is told: {lines}");
 }
 

@@ -132,3 +132,26 @@ async fn logins_that_end_at_the_page_are_in_the_audit_log() {
     assert_eq!(page.site.bare(Method::GET, "/keys", &[("cookie", &first)], "").await.status, 303);
     assert_eq!(page.post(&format!("/sessions/{number}/end"), &[]).await.status, 404, "nobody is there any more");
 }
+
+#[tokio::test]
+async fn a_refused_attempt_is_shown_with_its_reason_and_where_its_credential_was() {
+    let page = Page::open().await;
+    let unknown = keygate::keys::ApiKey::generate(keygate::keys::KeyId::from_u64(4711)).expect("a key");
+    page.site.rig.sweep.keep_secret(unknown.expose());
+    let target = format!("/api/libraries?token={}", unknown.expose());
+    assert_eq!(client::get(page.site.rig.address, &target, &[]).await.status, 401);
+    let usage = &page.site.rig.keep().usage;
+    let name = page.site.rig.config.upstreams[0].name.to_string();
+    crate::support::until("it is counted", || {
+        usage.totals().expect("read").get(&name).is_some_and(|of| of.refusals.contains_key("unknown-key"))
+    })
+    .await;
+    usage.finish().expect("written");
+    let line = page.site.get("/api/audit?sort=notices&limit=1", &page.site.all).await.json()["entries"][0].clone();
+    let expected = json!([{"name": "why", "after": "unknown-key"}, {"name": "times", "after": "1"}, {"name": "carrier", "after": "token"}]);
+    assert_eq!(line["fields"], expected, "{line}");
+    let shown = page.get("/refused").await.text();
+    for (name, after) in [("why", "unknown-key"), ("times", "1"), ("carrier", "token")] {
+        assert!(shown.contains(&format!("<span class=\"faint\">{name}</span> {after}")), "{shown}");
+    }
+}

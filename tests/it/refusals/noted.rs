@@ -1,6 +1,6 @@
-//! What the audit log says of refusals: why, of what, how often.
+//! What the audit log says of refusals: why, of what, how often, and where the credential was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keygate::audit::{Entry, Reading, Verb};
 use keygate::store::Store as _;
@@ -9,16 +9,21 @@ use super::*;
 use crate::socketio::{OPEN, auth, connected};
 use crate::support::until;
 
-/// Why, of what, how often.
-fn notices(rig: &Rig) -> BTreeSet<[String; 3]> {
+/// By why and of what: how often, and where the credentials were.
+type Notices = BTreeMap<(String, String), (u64, BTreeSet<String>)>;
+
+fn notices(rig: &Rig) -> Notices {
     rig.keep().usage.finish().expect("written");
-    let mut notices = BTreeSet::new();
+    let mut notices = Notices::new();
     let mut note = |entry: Entry| {
         let line = entry.line;
         let field = |name: &str| line.fields.iter().find(|field| field.name == name).and_then(|field| field.after.as_ref());
         if matches!(line.verb, Verb::Refused | Verb::Throttled) {
             let text = |name| field(name).map(ToString::to_string).unwrap_or_default();
-            notices.insert([text("why"), line.object.name.to_string(), text("times")]);
+            // What came later has a line of its own.
+            let noted = notices.entry((text("why"), line.object.name.to_string())).or_default();
+            noted.0 += text("times").parse::<u64>().expect("a number");
+            noted.1.extend(text("carrier").split(' ').map(str::to_owned));
         }
         true
     };
@@ -41,6 +46,9 @@ async fn try_all(rig: &Rig) {
         assert_eq!(answer.status, status, "{}", answer.text());
     };
     ask("authorization", format!("Bearer {}", unknown.expose()), String::new(), 401).await;
+    for _ in 0..2 {
+        ask("accept", "*/*".to_owned(), format!("?token={}", unknown.expose()), 401).await;
+    }
     ask("x-emby-token", revoked.expose().to_owned(), String::new(), 401).await;
     ask("accept", "*/*".to_owned(), format!("?api_key={}", disabled.expose()), 401).await;
     ask("authorization", format!("Bearer {}", narrow.expose()), String::new(), 403).await;
@@ -60,20 +68,17 @@ async fn what_is_refused_is_noted_whether_or_not_requests_are_counted() {
         });
         let rig = setup.start().await;
         try_all(&rig).await;
-        let expected = [
-            ["dead-key", "revoked", "1"],
-            ["disabled-key", "disabled", "1"],
-            ["malformed-key", "127.0.0.1", "1"],
-            ["missing-scope", "narrow", "1"],
-            ["unknown-key", "127.0.0.1", "1"],
-        ];
-        let expected = expected.map(|line| line.map(str::to_owned));
-        until("all are noted", || {
-            // What is written has its lines; the rest comes with the next second.
-            notices(&rig).is_superset(&BTreeSet::from(expected.clone()))
-        })
-        .await;
-        assert_eq!(notices(&rig), BTreeSet::from(expected), "counting: {is_counting}, access log: {has_lines}");
+        let expected: Notices = [
+            ("dead-key", "revoked", 1, "x-emby-token"),
+            ("disabled-key", "disabled", 1, "api_key"),
+            ("malformed-key", "127.0.0.1", 1, "auth-packet"),
+            ("missing-scope", "narrow", 1, "bearer"),
+            ("unknown-key", "127.0.0.1", 3, "bearer token"),
+        ]
+        .map(|(why, of, times, carriers)| ((why.to_owned(), of.to_owned()), (times, carriers.split(' ').map(str::to_owned).collect())))
+        .into();
+        until("all are noted", || notices(&rig).values().map(|(times, _)| times).sum::<u64>() == 7).await;
+        assert_eq!(notices(&rig), expected, "counting: {is_counting}, access log: {has_lines}");
         let counted: u64 = rig.keep().usage.totals().expect("read").values().flat_map(|of| of.refusals.values()).sum();
         assert_eq!(counted > 0, is_counting);
     }

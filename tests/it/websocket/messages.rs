@@ -100,7 +100,7 @@ async fn each_message_of_a_client_goes_on_with_its_scope_and_not_without_it() {
             }
         }
         support::until("what was left out is counted", || refused(&rig) == dropped).await;
-        let fields = ["missing-scope".to_owned(), dropped.to_string(), "127.0.0.1".to_owned()];
+        let fields = ["missing-scope".to_owned(), dropped.to_string(), "api_key".to_owned(), "127.0.0.1".to_owned()];
         assert_eq!(notices(&rig), [("test key".to_owned(), fields.into())], "one line for all of them");
     }
 }
