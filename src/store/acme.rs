@@ -18,6 +18,8 @@ pub enum AcmeRecord {
     Account(AcmeAccount),
     /// A certificate that one gave.
     Certificate(AcmeCertificate),
+    /// Why there is no newer one.
+    Failure(AcmeFailure),
 }
 
 /// An account at an ACME server. Its credentials are sealed at rest.
@@ -52,7 +54,25 @@ pub struct AcmeCertificate {
     pub obtained_at: Timestamp,
 }
 
+/// Why there is no newer certificate, and when the next try is. There is one of these: the last failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeFailure {
+    /// What was wanted, as a fingerprint of the settings.
+    pub wanted: String,
+    /// Failures in a row.
+    pub count: u32,
+    /// For people.
+    pub sentence: String,
+    /// Not before this moment.
+    pub next: Timestamp,
+}
+
 impl AcmeRecord {
+    /// The id of the last failure.
+    pub fn failure_id() -> [u8; 32] {
+        Self::Failure(AcmeFailure { wanted: String::new(), count: 0, sentence: String::new(), next: Timestamp::from_millis(0) }).id()
+    }
+
     /// The same for all records for one purpose: a later one takes the place of the one before.
     pub fn id(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
@@ -72,6 +92,7 @@ impl AcmeRecord {
                 part(certificate.profile.as_deref().unwrap_or_default());
                 certificate.domains.iter().for_each(|domain| part(domain));
             }
+            Self::Failure(_) => part("failure"),
         }
         hasher.finalize().into()
     }
@@ -83,6 +104,7 @@ impl AcmeRecord {
 enum Stored {
     Account { directory: String, eab_kid: Option<String>, contact: Vec<String>, credentials: String, created_at: Timestamp },
     Certificate { directory: String, domains: Vec<String>, profile: Option<String>, chain: String, key: String, obtained_at: Timestamp },
+    Failure { wanted: String, count: u32, sentence: String, next: Timestamp },
 }
 
 /// The id says what a secret is for: what was sealed for one account or certificate opens for no other.
@@ -113,6 +135,9 @@ pub(super) fn encode(sealer: &Sealer, record: &AcmeRecord) -> Result<Vec<u8>, Re
             key: seal(KEY, &certificate.key)?,
             obtained_at: certificate.obtained_at,
         },
+        AcmeRecord::Failure(AcmeFailure { wanted, count, sentence, next }) => {
+            Stored::Failure { wanted: wanted.clone(), count: *count, sentence: sentence.clone(), next: *next }
+        }
     })
 }
 
@@ -128,6 +153,7 @@ pub(super) fn decode(sealer: &Sealer, id: [u8; 32], bytes: &[u8]) -> Result<Acme
             let key = open(KEY, &key)?;
             AcmeRecord::Certificate(AcmeCertificate { directory, domains, profile, chain, key, obtained_at })
         }
+        Stored::Failure { wanted, count, sentence, next } => AcmeRecord::Failure(AcmeFailure { wanted, count, sentence, next }),
     };
     // Its secret was sealed for this id, and now stands beside another purpose.
     if record.id() == id { Ok(record) } else { Err(RecordError::Seal(SealError::Closed)) }
@@ -175,6 +201,18 @@ mod tests {
             assert_ne!(altered, text);
             assert!(matches!(decode(&sealer(), record.id(), altered.as_bytes()), Err(RecordError::Seal(SealError::Closed))));
         }
+    }
+
+    #[test]
+    fn of_failures_there_is_one() {
+        let next = Timestamp::from_millis(7);
+        let failure = AcmeFailure { wanted: "ab".to_owned(), count: 3, sentence: "the name is wrong".to_owned(), next };
+        let record = AcmeRecord::Failure(failure.clone());
+        assert_eq!(record.id(), AcmeRecord::failure_id());
+        let bytes = encode(&sealer(), &record).expect("encoded");
+        let AcmeRecord::Failure(read) = decode(&sealer(), record.id(), &bytes).expect("decoded") else { panic!("a failure") };
+        assert_eq!(read, failure);
+        assert!(records().iter().all(|other| other.id() != record.id()));
     }
 
     #[test]

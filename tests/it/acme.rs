@@ -233,6 +233,14 @@ async fn a_name_that_leads_elsewhere_is_told_with_what_to_do() {
     assert!(said.err.contains("a temporary certificate, which clients refuse"), "{}", said.err);
     assert!(setting.home.run("tls renew").await.refused(5).contains("lead it to keygate in the router"));
     assert!(setting.home.run("status").await.ok().contains("failed 2 times"));
+    let problem = setting.shown().await["problem"].clone();
+    for _ in 0..3 {
+        setting.home.kill();
+        setting.home.start().await;
+        assert_eq!(setting.shown().await["problem"], problem, "a start is no reason for another try");
+    }
+    let log = setting.home.log();
+    assert!(!log.contains("for a certificate for"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use keygate::clock::Timestamp;
 use keygate::keys::admin::{AdminScope, AdminTokenRecord};
 use keygate::keys::record::{IndexEntry, KeyRecord, PreviousSecret};
 use keygate::keys::{KeyDigest, KeyId, Scopes};
-use keygate::store::acme::{AcmeAccount, AcmeCertificate, AcmeRecord};
+use keygate::store::acme::{AcmeAccount, AcmeCertificate, AcmeFailure, AcmeRecord};
 use keygate::store::memory::MemoryStore;
 use keygate::store::records::{AccountRecord, Handed, HandoutRecord, SessionRecord};
 use keygate::store::{Change, Store};
@@ -362,7 +362,13 @@ fn what_acme_leaves_comes_back_with_its_keys_and_is_replaced_and_removed_by_what
         let (account, both) = (acme_account(), acme_certificate(&["a.test", "b.test"], "first-key"));
         let renewed = acme_certificate(&["a.test", "b.test"], "second-key");
         let alone = acme_certificate(&["a.test"], "third-key");
-        store.commit([&account, &both, &alone, &renewed].map(|record| Change::PutAcme(record.clone())).into()).expect("committed");
+        let failure = |sentence: &str| {
+            let (wanted, next) = ("settings".to_owned(), Timestamp::from_millis(3_000));
+            AcmeRecord::Failure(AcmeFailure { wanted, count: 2, sentence: sentence.to_owned(), next })
+        };
+        let (first, last) = (failure("first-failure"), failure("last-failure"));
+        let records = [&account, &first, &both, &alone, &renewed, &last];
+        store.commit(records.map(|record| Change::PutAcme(record.clone())).into()).expect("committed");
         let mut secrets: Vec<_> = store
             .acme()
             .expect("records")
@@ -370,11 +376,12 @@ fn what_acme_leaves_comes_back_with_its_keys_and_is_replaced_and_removed_by_what
             .map(|record| match record {
                 AcmeRecord::Account(account) => account.credentials.expose().clone(),
                 AcmeRecord::Certificate(certificate) => certificate.key.expose().clone(),
+                AcmeRecord::Failure(failure) => failure.sentence,
             })
             .collect();
         secrets.sort_unstable();
-        assert_eq!(secrets, ["acme-account-key", "second-key", "third-key"]);
-        store.commit(vec![Change::RemoveAcme(both.id()), Change::RemoveAcme(alone.id())]).expect("committed");
+        assert_eq!(secrets, ["acme-account-key", "last-failure", "second-key", "third-key"]);
+        store.commit([&both, &alone, &first].map(|record| Change::RemoveAcme(record.id())).into()).expect("committed");
         assert_eq!(format!("{:?}", store.acme().expect("records")), format!("{:?}", [account]));
     });
 }

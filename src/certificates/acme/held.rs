@@ -17,6 +17,8 @@ use crate::store::acme::AcmeCertificate;
 pub(in crate::certificates) struct Held {
     pub(in crate::certificates) pair: Arc<CertifiedKey>,
     pub(in crate::certificates) facts: Facts,
+    /// When it came, or was made.
+    pub(super) obtained_at: Timestamp,
     /// What it was ordered as; `None`: it is temporary.
     order: Option<Ordered>,
 }
@@ -47,7 +49,7 @@ impl Held {
             return Err(format!("it is not for {name}"));
         }
         let order = Ordered { directory: stored.directory.clone(), domains: stored.domains.clone(), profile: stored.profile.clone() };
-        Ok(Self { pair: Arc::new(pair), facts, order: Some(order) })
+        Ok(Self { pair: Arc::new(pair), facts, obtained_at: stored.obtained_at, order: Some(order) })
     }
 
     /// One of keygate's own that nobody trusts and nobody keeps.
@@ -60,7 +62,7 @@ impl Held {
         let facts = Facts::of(&certificate).ok_or(CertificateError::Unreadable)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let pair = CertifiedKey::from_der(vec![certificate], key, &rustls::crypto::aws_lc_rs::default_provider())?;
-        Ok(Self { pair: Arc::new(pair), facts, order: None })
+        Ok(Self { pair: Arc::new(pair), facts, obtained_at: now, order: None })
     }
 
     pub(in crate::certificates) const fn is_temporary(&self) -> bool {

@@ -13,6 +13,7 @@ mod hook;
 mod https;
 mod order;
 mod reason;
+mod remembered;
 mod schedule;
 mod stage;
 mod vault;
@@ -55,8 +56,6 @@ struct State {
     /// `None`: certificates come from elsewhere.
     settings: Option<Arc<AcmeSettings>>,
     held: Option<Arc<Held>>,
-    /// When the last one was obtained, since the start.
-    obtained_at: Option<Timestamp>,
     failure: Option<Failure>,
     advice: Option<Advice>,
     is_asked: bool,
@@ -64,7 +63,7 @@ struct State {
 }
 
 /// Why there is no newer one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Failure {
     count: u32,
     sentence: String,
@@ -147,7 +146,7 @@ impl Acme {
         Ok(held.find(|held| held.is_for(settings)).map(Arc::new))
     }
 
-    /// From now on, certificates for these settings are wanted, and this one is served.
+    /// From now on, certificates for these settings are wanted, and this one is served. Blocking.
     pub(super) fn adopt(&self, settings: Option<(&AcmeSettings, Arc<Held>)>) {
         let mut state = self.state();
         let Some((settings, held)) = settings else {
@@ -158,9 +157,10 @@ impl Acme {
         };
         state.held = Some(held);
         if state.settings.as_deref() != Some(settings) {
-            // What was wrong may be right now.
-            state.failure = None;
+            // What was wrong may be right now; but a start alone makes nothing right.
+            let is_start = state.settings.is_none();
             state.settings = Some(Arc::new(settings.clone()));
+            state.failure = if is_start { self.remembered(settings, &state) } else { None };
             drop(state);
             self.generation.send_modify(|generation| *generation += 1);
         }
@@ -249,8 +249,8 @@ impl State {
             return Some(now);
         }
         let window = self.advice.as_ref().filter(|advice| self.is_about_held(advice)).and_then(|advice| advice.window);
-        let rested = self.obtained_at.map(|at| at.plus(schedule::pause(&held.facts)));
-        Some(schedule::due(&held.facts, window).max(rested.unwrap_or(held.facts.not_before)))
+        let rested = held.obtained_at.plus(schedule::pause(&held.facts));
+        Some(schedule::due(&held.facts, window).max(rested))
     }
 
     fn is_about_held(&self, advice: &Advice) -> bool {

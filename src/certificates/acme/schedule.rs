@@ -9,6 +9,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// The longest wait after a failure.
+pub(super) const LONGEST_WAIT: Duration = DAY;
+
 /// Below this, a certificate is one of the short-lived kind, and renewed at half of its life: a third would leave too few tries.
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 3600);
 /// The part of a life by which the renewals of many certificates are spread.

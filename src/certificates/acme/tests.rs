@@ -61,6 +61,12 @@ impl Setting {
         Self { acme, clock, store }
     }
 
+    /// Another process over the same store.
+    fn restarted(self) -> Self {
+        let acme = Acme::new(Arc::<MemoryStore>::clone(&self.store), Arc::<ManualClock>::clone(&self.clock));
+        Self { acme, ..self }
+    }
+
     fn kept(self, settings: &AcmeSettings) -> Self {
         self.store.commit(vec![Change::PutAcme(AcmeRecord::Certificate(certificate(settings)))]).expect("kept");
         self
@@ -135,8 +141,7 @@ fn for_other_names_the_old_certificate_is_served_while_another_is_ordered() {
     assert!(Arc::ptr_eq(&setting.wants(&wanted), &held));
     assert_eq!(setting.task(), Task::Order);
     // After a restart it is found in the store; when it is over, it is of no more use than a temporary one.
-    let again =
-        Setting { acme: Acme::new(Arc::<MemoryStore>::clone(&setting.store), Arc::<ManualClock>::clone(&setting.clock)), ..setting };
+    let again = setting.restarted();
     assert_eq!(again.wants(&wanted).facts, held.facts);
     assert!(again.wants(&settings(&["d.example.org"])).is_temporary(), "it has none of these names");
     again.acme.adopt(None);
@@ -179,6 +184,81 @@ fn a_failure_is_told_and_waited_for_and_a_changed_configuration_is_tried_at_once
     assert_eq!(setting.task(), Task::Nothing, "a reload without a change changes nothing");
     setting.wants(&settings(&["b.example.org"]));
     assert_eq!((setting.task(), setting.acme.problem()), (Task::Order, None));
+}
+
+#[tokio::test]
+async fn a_restart_is_no_reason_to_try_again_before_the_time() {
+    let (mut setting, wanted) = (Setting::new(), settings(&["a.example.org"]));
+    let minutes = |count: u64| Duration::from_secs(count * 60);
+    for (count, wait) in [(1, minutes(1)), (2, minutes(2)), (3, minutes(5))] {
+        setting.wants(&wanted);
+        assert_eq!(setting.task(), Task::Order, "{count}");
+        setting.acme.begin().expect("settings");
+        setting.acme.fail(&wanted, &AcmeError::Silent, None);
+        setting.acme.remember_as_it_is().await;
+        let problem = setting.acme.problem().expect("a sentence");
+        setting = setting.restarted();
+        setting.wants(&wanted);
+        assert_eq!((setting.task(), setting.acme.problem()), (Task::Nothing, Some(problem)), "{count}");
+        setting.clock.advance(wait - Duration::from_secs(1));
+        assert_eq!(setting.task(), Task::Nothing, "{count}");
+        setting.clock.advance(Duration::from_secs(1));
+    }
+    setting.acme.remember_as_it_is().await;
+    let other = setting.restarted();
+    other.wants(&AcmeSettings { challenge: AcmeChallenge::Http01, ..wanted.clone() });
+    assert_eq!(other.task(), Task::Order, "what was changed meanwhile is tried at once");
+    other.acme.vault.keep_certificate(certificate(&wanted)).expect("kept");
+    assert_eq!(other.acme.vault.failure().expect("read"), None, "it has come");
+}
+
+#[tokio::test]
+async fn orders_that_a_crash_cuts_off_are_waited_for_as_failures_are() {
+    let (mut setting, wanted) = (Setting::new(), settings(&["a.example.org"]));
+    for (count, wait) in [(1, 60), (2, 120), (3, 300), (4, 900), (5, 3600)] {
+        setting.wants(&wanted);
+        assert_eq!(setting.task(), Task::Order, "{count}");
+        setting.acme.begin().expect("settings");
+        setting.acme.remember(Some((&wanted, setting.acme.if_cut_off()))).await;
+        setting = setting.restarted();
+        setting.wants(&wanted);
+        assert!(setting.acme.problem().expect("a sentence").starts_with("keygate ended while it was asking for one"));
+        setting.clock.advance(Duration::from_secs(wait - 1));
+        assert_eq!(setting.task(), Task::Nothing, "{count}");
+        setting.clock.advance(Duration::from_secs(1));
+    }
+    // One that was not wanted any more, as at a stop, leaves nothing.
+    let stopped = setting.restarted();
+    stopped.acme.remember_as_it_is().await;
+    let setting = stopped.restarted();
+    setting.wants(&wanted);
+    assert_eq!((setting.task(), setting.acme.problem()), (Task::Order, None));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_keeps_nobody_from_a_certificate_for_longer_than_a_day() {
+    let (setting, wanted) = (Setting::new(), settings(&["a.example.org"]));
+    setting.wants(&wanted);
+    setting.clock.advance(3650 * DAY);
+    setting.acme.fail(&wanted, &AcmeError::Silent, None);
+    setting.acme.remember_as_it_is().await;
+    setting.clock.set(new_year());
+    let setting = setting.restarted();
+    setting.wants(&wanted);
+    assert_eq!(setting.task(), Task::Nothing);
+    setting.clock.advance(DAY);
+    assert_eq!(setting.task(), Task::Order);
+}
+
+#[test]
+fn no_server_can_have_certificates_ordered_at_each_restart() {
+    let wanted = settings(&["a.example.org"]);
+    let setting = Setting::new().kept(&wanted).restarted();
+    setting.wants(&wanted);
+    setting.is_advised(Some(Window { start: new_year().minus(2 * DAY), end: new_year().minus(DAY) }));
+    assert_eq!(setting.task(), Task::Nothing, "it came just now");
+    setting.clock.advance(Duration::from_secs(3600));
+    assert_eq!(setting.task(), Task::Order);
 }
 
 #[test]

@@ -61,6 +61,7 @@ enum Ended {
 async fn order(acme: &Arc<Acme>, certificates: &Arc<Certificates>, generation: &mut watch::Receiver<u64>, stop: &CancellationToken) {
     generation.mark_unchanged();
     let Some((settings, replaces)) = acme.begin() else { return };
+    acme.remember(Some((&settings, acme.if_cut_off()))).await;
     let names = settings.domains.join(", ");
     tracing::info!("asking {} for a certificate for {names} by {}", host(&settings), settings.challenge.as_str());
     let mut stage = Stage::new(certificates.served().challenges());
@@ -72,11 +73,17 @@ async fn order(acme: &Arc<Acme>, certificates: &Arc<Certificates>, generation: &
     stage.clear(stop.is_cancelled()).await;
     let (result, asked) = match ended {
         Ended::With(result, asked) => (result, asked),
-        Ended::Dropped => return acme.drop_order(),
+        Ended::Dropped => {
+            acme.drop_order();
+            return acme.remember_as_it_is().await;
+        }
     };
     match result.and_then(|certificate| acme.accept(certificate)) {
         Ok((certificate, held)) => take_over(acme, certificates, certificate, held).await,
-        Err(error) => acme.fail(&settings, &error, asked),
+        Err(error) => {
+            acme.fail(&settings, &error, asked);
+            acme.remember_as_it_is().await;
+        }
     }
 }
 
@@ -177,13 +184,11 @@ impl Acme {
     }
 
     pub(super) fn succeed(&self, held: &Arc<Held>) {
-        let now = self.clock.now();
         let mut state = self.state();
         state.is_running = false;
         // Unless certificates come from elsewhere now.
         if state.settings.is_some() {
             state.failure = None;
-            state.obtained_at = Some(now);
             state.held = Some(Arc::clone(held));
         }
     }
