@@ -456,6 +456,8 @@ fn jellyfin_and_emby_table_of_routes() {
         }
         for (method, path) in [
             ("GET", "/web/ConfigurationPage"),
+            ("GET", "/UI/View"),
+            ("POST", "/emby/ui/command"),
             ("POST", "/QuickConnect/Initiate"),
             ("GET", "/QuickConnect/Connect"),
             ("POST", "/mediabrowser/system/RESTART/"),

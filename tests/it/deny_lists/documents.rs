@@ -134,6 +134,8 @@ pub(crate) const MEDIABROWSER: &[&str] = &[
     "POST /Users/7f",
     "GET /web/ConfigurationPages",
     "GET /BackupRestore/BackupInfo",
+    "GET /UI/View",
+    "POST /UI/Command",
     "POST /Repositories",
     "POST /LiveTv/TunerHosts",
     "GET /LiveTv/ListingProviders/Default",

@@ -227,7 +227,6 @@ pub(super) const MEDIABROWSER: &[Expected] = &[
             "GET /Library/PhysicalPaths",
             "GET /Anything/New",
             "PUT /Items/7f",
-            "POST /UI/Command",
         ],
     ),
     (
@@ -238,6 +237,7 @@ pub(super) const MEDIABROWSER: &[Expected] = &[
             "POST /Devices/Options",
             "GET /System/Logs",
             "GET /Plugins",
+            "POST /UI/Command",
             "POST /Users/7f/Password",
         ],
     ),

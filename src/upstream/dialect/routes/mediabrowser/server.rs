@@ -64,12 +64,14 @@ pub(super) const ROUTES: &[Route] = &[
     closed(ANY, "/ScheduledTasks/**"),
     closed(ANY, "/Backup/**"),
     closed(ANY, "/BackupRestore/**"),
-    // Code that runs in it: plugins, where they come from, their pages.
+    // Code that runs in it: plugins, where they come from, their pages. Emby's newer ones are drawn by the client, and show and take what the
+    // plugin is set to (`GenericUIApiService`, for administrators).
     closed(ANY, "/Plugins/**"),
     closed(ANY, "/Packages/**"),
     closed(ANY, "/Repositories/**"),
     closed(ANY, "/web/ConfigurationPage/**"),
     closed(ANY, "/web/ConfigurationPages/**"),
+    closed(ANY, "/UI/**"),
     on(READ, "/Plugins/{id}/{version}/Image", Image, NOTHING),
     // What the libraries are made of; the passwords of tuners and programme guides.
     closed(ANY, "/Library/VirtualFolders/**"),
@@ -109,7 +111,6 @@ pub(super) const ROUTES: &[Route] = &[
     keyed(POST, "/ClientLog/Document", MANAGE),
     keyed(ANY, "/Dlna/**", MANAGE),
     keyed(READ, "/Features", MANAGE),
-    keyed(ANY, "/UI/**", MANAGE),
     keyed(POST, "/Branding/Splashscreen", MANAGE),
     keyed(DELETE, "/Branding/Splashscreen", MANAGE),
     keyed(READ, "/Library/PhysicalPaths", MANAGE),
