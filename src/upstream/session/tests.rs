@@ -1,13 +1,19 @@
 //! Sessions against a small upstream on loopback, a store in memory and a clock that is moved by hand.
 
+mod durable;
+mod fake_store;
+mod fake_upstream;
 mod fakes;
 mod minting;
+mod owners;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use fakes::{ACCOUNT, FakeStore, Fixture, Mode, runtime};
+use fake_store::FakeStore;
+use fake_upstream::Mode;
+use fakes::{ACCOUNT, Fixture, runtime};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -370,179 +376,5 @@ fn a_hundred_probes_ask_once_and_again_when_the_answer_is_old() {
         fixture.clock.advance(Duration::from_secs(6));
         assert_eq!(fixture.sessions.probe(&session).await, Ok(TokenState::Dead));
         assert_eq!(fixture.upstream.probes(), 2);
-    });
-}
-
-// ---- the store ----
-
-#[test]
-fn a_stored_session_is_used_after_a_restart_without_a_login() {
-    runtime(async {
-        for fixture in [Fixture::audiobookshelf().await, Fixture::jellyfin().await] {
-            let before = fixture.sessions.current(id(), None).await.unwrap();
-            let fixture = fixture.restart().await;
-            assert!(matches!(fixture.sessions.state(ACCOUNT), AccountState::Live { sessions: 1, .. }));
-            let after = fixture.sessions.current(id(), None).await.unwrap();
-            assert_eq!((after.generation, after.token.expose()), (before.generation, before.token.expose()));
-            assert_eq!(fixture.upstream.calls(), 1);
-        }
-    });
-}
-
-#[test]
-fn nobody_sees_a_new_token_before_it_is_durable() {
-    runtime(async {
-        let fixture = Fixture::audiobookshelf().await;
-        fixture.sessions.current(id(), None).await.unwrap();
-        fixture.clock.advance(61 * MINUTE);
-        fixture.store.commit_begins().await; // the login's
-        let held = fixture.store.hold_commits();
-        let waiting = fixture.current_in_background(id());
-        fixture.store.commit_begins().await;
-        assert_eq!(fixture.upstream.refreshes(), 1);
-        assert!(fixture.sessions.live(id()).is_none());
-        assert!(!waiting.is_finished());
-        drop(held);
-        let session = waiting.await.unwrap().unwrap();
-        assert_eq!(fixture.store.session().unwrap().token.expose(), session.token.expose());
-    });
-}
-
-#[test]
-fn a_crash_between_the_refresh_and_the_commit_never_locks_the_account_out() {
-    runtime(async {
-        for grace_is_over in [false, true] {
-            let fixture = Fixture::audiobookshelf().await;
-            fixture.sessions.current(id(), None).await.unwrap();
-            fixture.clock.advance(61 * MINUTE);
-            fixture.store.fail_commits(true);
-            let Err(SessionError::Store(why)) = fixture.sessions.current(id(), None).await else { panic!("stored") };
-            assert!(why.contains("could not be stored"), "{why}");
-            assert!(fixture.sessions.live(id()).is_none(), "what is not durable is not used");
-
-            // The crash: memory is gone, the store has the refresh token before the rotation.
-            fixture.store.fail_commits(false);
-            if grace_is_over {
-                fixture.upstream.end_grace();
-            }
-            let fixture = fixture.restart().await;
-            assert!(fixture.sessions.current(id(), None).await.is_ok());
-            let logins = if grace_is_over { 2 } else { 1 };
-            assert_eq!((fixture.upstream.logins(), fixture.upstream.refreshes()), (logins, 2));
-        }
-    });
-}
-
-#[test]
-fn a_commit_that_failed_is_tried_again_with_the_tokens_that_were_granted() {
-    runtime(async {
-        let fixture = Fixture::audiobookshelf().await;
-        fixture.sessions.current(id(), None).await.unwrap();
-        fixture.clock.advance(61 * MINUTE);
-        fixture.store.fail_commits(true);
-        assert!(matches!(fixture.sessions.current(id(), None).await, Err(SessionError::Store(_))));
-        fixture.store.fail_commits(false);
-        fixture.clock.advance(2 * MINUTE);
-        assert!(fixture.sessions.current(id(), None).await.is_ok());
-        assert_eq!(fixture.upstream.refreshes(), 1);
-        assert!(fixture.store.session().is_some());
-    });
-}
-
-// ---- token accounts, keys, removal ----
-
-#[test]
-fn a_static_token_is_used_as_it_is_and_breaks_the_account_only_when_a_probe_says_dead() {
-    runtime(async {
-        let fixture = Fixture::jellyfin_token("static-1").await;
-        fixture.upstream.accept("static-1");
-        let session = fixture.sessions.current(id(), None).await.unwrap();
-        assert_eq!(session.headers[0].1, "MediaBrowser Token=\"static-1\"");
-        assert_eq!(fixture.upstream.calls(), 0);
-        let again = fixture.sessions.replace(&session, None).await.unwrap();
-        assert_eq!(again.token.expose(), "static-1", "alive after all");
-        fixture.upstream.forget_sessions();
-        let Err(SessionError::Broken(why)) = fixture.sessions.replace(&again, None).await else { panic!("not broken") };
-        assert!(why.contains("does not accept the account's token"), "{why}");
-        assert_eq!(fixture.upstream.logins(), 0);
-    });
-}
-
-#[test]
-fn a_login_by_hand_of_a_token_account_tries_the_token_and_learns_the_user() {
-    runtime(async {
-        let fixture = Fixture::jellyfin_token("static-1").await;
-        assert!(matches!(fixture.sessions.login_now(ACCOUNT).await, Err(SessionError::Broken(_))));
-        fixture.upstream.accept("static-1");
-        let learnt = fixture.sessions.login_now(ACCOUNT).await.unwrap();
-        assert_eq!(learnt.user_name.as_deref(), Some("alice"));
-        let stored = fixture.store.account();
-        assert_eq!((stored.user_id.as_deref(), stored.broken), (Some("user-1"), None));
-    });
-}
-
-#[test]
-fn each_key_has_a_session_of_its_own_where_the_upstream_is_set_so_and_static_tokens_are_shared() {
-    runtime(async {
-        let (one, other) = (KeyId::random().unwrap(), KeyId::random().unwrap());
-        let fixture = Fixture::jellyfin().await;
-        let account = fixture.sessions.account(ACCOUNT).unwrap();
-        let ids = [one, other].map(|key| fixture.sessions.session_id(&account, key));
-        assert_ne!(ids[0], ids[1]);
-        for id in ids {
-            fixture.sessions.current(id, None).await.unwrap();
-        }
-        let devices = fixture.upstream.devices();
-        assert_eq!(devices.len(), 2);
-        assert_ne!(devices[0], devices[1]);
-
-        let fixture = Fixture::jellyfin_token("t").await;
-        let account = fixture.sessions.account(ACCOUNT).unwrap();
-        assert_eq!(fixture.sessions.session_id(&account, one), id());
-    });
-}
-
-#[test]
-fn a_revoked_keys_session_ends_at_the_upstream_and_in_the_store() {
-    runtime(async {
-        let fixture = Fixture::jellyfin().await;
-        let key = KeyId::random().unwrap();
-        let id = SessionId { account: ACCOUNT, key: Some(key) };
-        fixture.sessions.current(id, None).await.unwrap();
-        fixture.sessions.remove_key(ACCOUNT, key);
-        assert!(fixture.sessions.live(id).is_none());
-        fixture.upstream.logged_out().await;
-        fixture.store.wait_until(|store| store.session().is_none()).await;
-    });
-}
-
-#[test]
-fn a_removed_account_has_no_session_and_none_comes_back() {
-    runtime(async {
-        let fixture = Fixture::audiobookshelf().await;
-        let session = fixture.sessions.current(id(), None).await.unwrap();
-        fixture.sessions.remove_account(ACCOUNT);
-        assert!(fixture.sessions.live(id()).is_none() && fixture.sessions.account(ACCOUNT).is_none());
-        assert_eq!(fixture.sessions.current(id(), None).await.unwrap_err(), SessionError::NoAccount);
-        assert_eq!(fixture.sessions.replace(&session, None).await.unwrap_err(), SessionError::NoAccount);
-        fixture.store.wait_until(FakeStore::is_empty).await;
-    });
-}
-
-#[test]
-fn an_account_whose_upstream_left_the_configuration_says_so() {
-    runtime(async {
-        let fixture = Fixture::audiobookshelf().await;
-        fixture.sessions.set_upstreams(HashMap::new());
-        assert!(matches!(fixture.sessions.current(id(), None).await, Err(SessionError::NoUpstream(_))));
-    });
-}
-
-#[test]
-fn nothing_secret_is_in_the_debug_form_of_a_session() {
-    runtime(async {
-        let fixture = Fixture::audiobookshelf().await;
-        let session: Arc<Session> = fixture.sessions.current(id(), None).await.unwrap();
-        assert!(!format!("{session:?} {:?}", fixture.sessions).contains(session.token.expose().as_str()));
     });
 }

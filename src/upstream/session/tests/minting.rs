@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::fakes::{ACCOUNT, Fixture, Mode, runtime};
+use super::fake_upstream::Mode;
+use super::fakes::{ACCOUNT, Fixture, runtime};
 use super::{AccountState, SessionError, id};
 
 #[test]
