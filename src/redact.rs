@@ -89,12 +89,19 @@ impl Redacted<'_> {
     }
 }
 
+/// Beginnings of keys, tickets and JSON web tokens. Lower case.
+const BEGINNINGS: [&[u8; 3]; 3] = [b"kg_", b"kgt", b"eyj"];
+
 /// Whether it is plain to see that there is nothing to hide, as in most paths: only slashes stand between the words, which bind no value to
-/// a name, and no word begins a credential.
+/// a name, and no word begins a credential. In loops without branches: each line of the access log has a path.
 fn is_harmless(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-' | b'.' | b'~');
-    let begins = |three: &[u8]| [b"kg_", b"kgt", b"eyj"].iter().any(|beginning| three.eq_ignore_ascii_case(*beginning));
-    text.len() <= MAX_CHARACTERS && text.bytes().all(is_plain) && !text.as_bytes().windows(3).any(begins)
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'/' | b'_' | b'-' | b'.' | b'~');
+    let begins =
+        |at: &[u8], beginning: &[u8; 3]| (0..3).fold(true, |all, place| all & (at[place].to_ascii_lowercase() == beginning[place]));
+    let any_begins = |at: &[u8]| BEGINNINGS.iter().fold(false, |any, beginning| any | begins(at, beginning));
+    text.len() <= MAX_CHARACTERS
+        && text.bytes().fold(true, |all, byte| all & is_plain(byte))
+        && !text.as_bytes().windows(3).fold(false, |any, at| any | any_begins(at))
 }
 
 /// The next run of word characters, or one run of others.
@@ -179,7 +186,10 @@ impl fmt::Debug for LoggedPath<'_> {
 
 impl fmt::Display for LoggedPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, query) = self.0.split_once('?').map_or((self.0, ""), |(path, _)| (path, "?…"));
+        let (path, query) = match memchr::memchr(b'?', self.0.as_bytes()) {
+            Some(place) => (&self.0[..place], "?…"),
+            None => (self.0, ""),
+        };
         match without_ids(path) {
             Some(path) => Redacted(&path).fmt(f)?,
             None => Redacted(path).fmt(f)?,
@@ -190,11 +200,14 @@ impl fmt::Display for LoggedPath<'_> {
 
 /// The path with `***` in the place of such ids; `None`: there are none.
 fn without_ids(path: &str) -> Option<String> {
-    let is_before = |segment: &str| {
-        let is = |text: &str| BEFORE_IDS.iter().any(|before| text.eq_ignore_ascii_case(before));
-        if segment.contains('%') { is(&plain(segment)) } else { is(segment) }
+    let is = |segment: &[u8]| BEFORE_IDS.iter().any(|before| segment.eq_ignore_ascii_case(before.as_bytes()));
+    let is_before = |segment: &str| if segment.contains('%') { is(plain(segment).as_bytes()) } else { is(segment.as_bytes()) };
+    // In bytes where nothing is encoded: each line of the access log has a path.
+    let has_one = match memchr::memchr(b'%', path.as_bytes()) {
+        Some(_) => path.split('/').any(is_before),
+        None => path.as_bytes().split(|byte| *byte == b'/').any(is),
     };
-    if !path.split('/').any(is_before) {
+    if !has_one {
         return None;
     }
     let mut text = String::with_capacity(path.len());
