@@ -13,7 +13,7 @@ const MOST_WAITING: usize = 4 << 20;
 /// Room that is kept when nothing waits.
 const KEPT: usize = 64 << 10;
 /// How long lines gather after a write. The first after a pause goes out at once.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 /// How long the end of the program waits for a reader of the log that does not read.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -73,6 +73,8 @@ fn write_all(shared: &Shared, mut out: impl Write) {
             if state.is_closed {
                 return;
             }
+            batch.shrink_to(KEPT);
+            state.waiting.shrink_to(KEPT);
             state.sleeps = true;
             state = shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -84,15 +86,15 @@ fn write_all(shared: &Shared, mut out: impl Write) {
         // Nobody is left to tell of an error.
         let _ = out.write_all(&batch).and_then(|()| out.flush());
         batch.clear();
-        batch.shrink_to(KEPT);
         if !is_closed {
             std::thread::sleep(GATHER);
         }
     }
 }
 
-impl Write for &Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+impl Lines {
+    /// Takes a line.
+    pub(super) fn take(&self, line: &[u8]) {
         let mut state = self.0.state();
         while state.waiting.len() >= MOST_WAITING && !state.is_closed {
             state = self.0.emptied.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -103,6 +105,12 @@ impl Write for &Lines {
         if sleeps {
             self.0.filled.notify_one();
         }
+    }
+}
+
+impl Write for &Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.take(line);
         Ok(line.len())
     }
 
