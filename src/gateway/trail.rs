@@ -80,7 +80,7 @@ impl std::fmt::Debug for Trail {
 
 impl Trail {
     /// Begins a request's notes, which become no line. `tally`: where it is counted.
-    pub fn begin(clock: &Arc<dyn Clock>, client: IpAddr, request: &http::Request<hyper::body::Incoming>, tally: Option<Rc<Tally>>) -> Self {
+    pub fn begin<B>(clock: &Arc<dyn Clock>, client: IpAddr, request: &http::Request<B>, tally: Option<Rc<Tally>>) -> Self {
         Self {
             clock: Arc::clone(clock),
             line: None,

@@ -1,10 +1,12 @@
 //! Logging: one subscriber for the program, one line per request. Traces, for those who want them.
 
 pub mod access;
+mod line;
 mod lines;
 mod plain;
 pub mod traces;
 
+use std::env;
 use std::io::{self, IsTerminal};
 
 use tracing::{Level, Metadata};
@@ -16,6 +18,29 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 use crate::config::{Log, LogFormat};
 
 use self::plain::{Plain, UtcTime};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Text for people.
+    Text,
+    /// Text for people at a terminal.
+    Coloured,
+    /// One object each, for machines.
+    Json,
+}
+
+impl Form {
+    /// On standard error. Colours as the library has them: `NO_COLOR` takes them away (<https://no-color.org>).
+    fn of(format: LogFormat) -> Self {
+        let takes_colours = || io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        match format {
+            LogFormat::Json => Self::Json,
+            LogFormat::Text if takes_colours() => Self::Coloured,
+            LogFormat::Text => Self::Text,
+        }
+    }
+}
 
 /// Keeps the writer alive; lines still queued are written when it is dropped.
 #[derive(Debug)]
@@ -50,14 +75,16 @@ pub enum TelemetryError {
 pub fn start(log: &Log) -> Result<Guard, TelemetryError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Level { level: log.level.clone(), source })?;
     let (writer, closing) = lines::start(io::stderr()).map_err(|source| TelemetryError::Thread { source })?;
-    let lines = fmt::layer().with_writer(writer).with_target(false).with_timer(UtcTime);
-    let lines = match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
-        LogFormat::Text if io::stderr().is_terminal() => lines.boxed(),
-        LogFormat::Text => lines.with_ansi(false).fmt_fields(Plain).boxed(),
+    let form = Form::of(log.format);
+    let lines = fmt::layer().with_writer(writer.clone()).with_target(false).with_timer(UtcTime);
+    let lines = match form {
+        Form::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
+        Form::Coloured => lines.with_ansi(true).boxed(),
+        Form::Text => lines.with_ansi(false).fmt_fields(Plain).boxed(),
     };
     let result = registry().with(filter).with(filter_fn(may_be_written)).with(lines).try_init();
     result.map_err(|_| TelemetryError::Twice)?;
+    access::send_to(form, move |line| writer.take(line.as_bytes()));
     Ok(Guard(closing))
 }
 

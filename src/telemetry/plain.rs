@@ -99,25 +99,28 @@ impl fmt::Write for Harmless<'_, '_> {
 /// The time of a line, in UTC with milliseconds.
 pub(super) struct UtcTime;
 
-thread_local! {
-    /// The second that was written last, and how.
-    static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
-}
-
 impl FormatTime for UtcTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let millis = SystemClock::wall_now().as_millis();
-        let (second, rest) = (millis.div_euclid(1000), millis.rem_euclid(1000));
-        SECOND.with_borrow_mut(|(known, text)| {
-            if *known != second {
-                let Ok(time) = jiff::Timestamp::from_second(second) else { return Ok(()) };
-                text.clear();
-                write!(text, "{}", time.strftime("%Y-%m-%dT%H:%M:%S"))?;
-                *known = second;
-            }
-            write!(writer, "{text}.{rest:03}Z")
-        })
+        with_now(|now| writer.write_str(now))
     }
+}
+
+thread_local! {
+    /// The time that was written last, in milliseconds and as text: under load many lines have the same.
+    static LATEST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+}
+
+/// Hands out the time as text.
+pub(super) fn with_now<T>(write: impl FnOnce(&str) -> T) -> T {
+    let millis = SystemClock::wall_now().as_millis();
+    LATEST.with_borrow_mut(|(latest, text)| {
+        if *latest != millis {
+            let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+            *latest = millis;
+            *text = time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+        }
+        write(text)
+    })
 }
 
 #[cfg(test)]

@@ -250,6 +250,16 @@ async fn without_access_lines_only_what_operators_need_is_logged() {
     assert!(!home.log().contains("\"method\":\"GET\""), "{}", home.log());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_level_rules_access_lines_by_their_name() {
+    let (_standin, mut home, key) = home(Kind::Emby, "[log]\nlevel = \"info,keygate::access=warn\"").await;
+    client::get(home.address, "/System/Info", &[("x-emby-token", &key)]).await;
+    client::get(home.address, "/a", &[]).await;
+    let line = home.logged("path=/a ").await;
+    assert!(line.contains(" WARN refused client=127.0.0.1 method=\"GET\" path=/a "), "{line}");
+    assert!(!home.log().contains(" INFO request "), "{}", home.log());
+}
+
 /// A key in the place of the method came into the log as it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_the_place_of_a_method_does_not_come_into_the_log() {

@@ -18,7 +18,7 @@ use crate::support::socket::Socket;
 use crate::support::sweep::search::OVERLAP;
 use crate::support::tls::{Trust, exchange};
 use crate::support::wire::{Wire, head};
-use crate::support::{Rig, Setup};
+use crate::support::{Rig, Setup, until};
 
 /// A rig, and a credential that its gateway was never told of, so that no rule takes it out.
 struct Leaky {
@@ -148,11 +148,27 @@ async fn what_is_logged_is_seen_and_may_hold_no_key_at_all() {
     let (rig, planted) = (&leaky.rig, &leaky.planted);
     tracing::trace!(target: "keygate::gateway", "somebody sent {}", serde_json::json!({ "a": planted }));
     leaky.assert_found("the log");
-    tracing::info!(target: "keygate::access", key = rig.secret(), "request");
+    tracing::info!(target: "keygate::gateway", key = rig.secret(), "request");
     let found = rig.sweep.take_findings();
     assert!(found.len() == 1 && found[0].starts_with(&format!("the key {}", rig.key.id())), "{found:?}");
     tracing::debug!(target: "h2", "libraries are not written below info, {planted}");
     assert_eq!(rig.sweep.take_findings(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_lines_are_seen_which_are_no_events() {
+    let leaky = Leaky::start(Setup::new(Kind::Jellyfin)).await;
+    let (rig, path) = (&leaky.rig, "/planted-in-a-path-4711");
+    leaky.say(Canned::of("text/plain", "nothing"));
+    rig.sweep.keep_secret(path);
+    assert_eq!(rig.get(path).await.status, 200);
+    let mut found = Vec::new();
+    until("its line is written", || {
+        found.append(&mut rig.sweep.take_findings());
+        !found.is_empty()
+    })
+    .await;
+    assert!(found.len() == 1 && found[0].contains("the log"), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Write as _};
 use std::sync::Once;
 
+use keygate::telemetry::{Form, access};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -17,6 +18,7 @@ pub(crate) fn listen() {
         // As in the program: what libraries say below `info` is never written.
         let ours = filter_fn(|metadata| *metadata.level() <= tracing::Level::INFO || metadata.target().starts_with("keygate"));
         tracing_subscriber::registry().with(Lines.with_filter(ours)).init();
+        access::send_to(Form::Text, |line| Line(line.to_owned()).end());
     });
 }
 
