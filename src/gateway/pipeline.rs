@@ -97,11 +97,14 @@ impl Worker {
     fn notes(&self, settings: &Settings, (peer, client): (&Peer, &ClientAddress), request: &Request<Incoming>) -> Notes {
         let (has_line, tally, tracer) = (settings.access_log, self.tally(), settings.tracer.as_ref());
         (has_line || tally.is_some() || tracer.is_some()).then(|| {
-            let mut trail = Trail::begin(self.gateway().clock(), client.ip, request, tally.cloned());
+            let mut trail = Box::new(Trail::begin(self.gateway().clock(), client.ip, request, tally.cloned()));
             if let Some(tracer) = tracer {
-                trail = trail.traced(self.traced(tracer, (peer, client, &settings.trusted_proxies), request));
+                trail.trace(self.traced(tracer, (peer, client, &settings.trusted_proxies), request));
             }
-            Box::new(if has_line { trail.with_line() } else { trail })
+            if has_line {
+                trail.keep_line();
+            }
+            trail
         })
     }
 

@@ -108,17 +108,13 @@ impl Trail {
     }
 
     /// Leaves a line in the log.
-    #[must_use]
-    pub fn with_line(mut self) -> Self {
+    pub fn keep_line(&mut self) {
         self.line = Some(self.clock.monotonic());
-        self
     }
 
     /// Becomes spans too.
-    #[must_use]
-    pub fn traced(mut self, traced: Option<Box<Traced>>) -> Self {
+    pub fn trace(&mut self, traced: Option<Box<Traced>>) {
         self.traced = traced;
-        self
     }
 
     /// Tells the upstream in which trace it works, if there is one.
