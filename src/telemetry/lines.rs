@@ -182,9 +182,10 @@ mod tests {
 
     #[test]
     fn a_reader_that_does_not_read_holds_up_writers_and_not_the_end_for_ever() {
-        struct Stuck;
+        struct Stuck(mpsc::Sender<()>);
         impl Write for Stuck {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                self.0.send(()).expect("somebody waits for it");
                 loop {
                     std::thread::park();
                 }
@@ -194,7 +195,10 @@ mod tests {
                 Ok(())
             }
         }
-        let (lines, closing) = start(Stuck).expect("a thread");
+        let (sender, is_stuck) = mpsc::channel();
+        let (lines, closing) = start(Stuck(sender)).expect("a thread");
+        lines.take(b"the last that is taken away\n");
+        is_stuck.recv().expect("it writes");
         let filling = lines.clone();
         let filler = std::thread::spawn(move || {
             for _ in 0..=2 * MOST_WAITING / 1024 {
