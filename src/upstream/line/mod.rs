@@ -26,7 +26,7 @@ pub use self::head::{Outgoing, RequestHead};
 
 use self::framing::{Extent, Left};
 use self::head::Head;
-use self::wire::Wire;
+use self::wire::{Heard, Wire};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -103,16 +103,18 @@ impl Line {
         self.task.is_none() && self.wire.borrow().is_idle()
     }
 
-    /// Whether the upstream has hung up on a connection that idles.
+    /// Whether the upstream has hung up on a connection that idles, or speaks unasked.
     pub(super) fn is_over(&self) -> bool {
-        !self.wire.borrow_mut().is_silent(&mut Context::from_waker(Waker::noop()))
+        self.wire.borrow_mut().listen(&mut Context::from_waker(Waker::noop())) != Heard::Nothing
     }
 }
 
 /// Writes what there is of a request. What is looked at for an answer here is only whether one came unasked.
 fn begin(wire: &mut Wire, outgoing: Outgoing, unwritten: &mut Option<Broken>, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
-    if !wire.is_silent(cx) {
-        return Poll::Ready(Err(SendError::Unsent(outgoing)));
+    match wire.listen(cx) {
+        Heard::Nothing => {}
+        Heard::Greeting => return Poll::Ready(Err(SendError::Broken(Broken::Head("it speaks before it is asked")))),
+        Heard::End | Heard::Noise => return Poll::Ready(Err(SendError::Unsent(outgoing))),
     }
     let Outgoing { head, is_head, extent, body } = outgoing;
     wire.begin(head);

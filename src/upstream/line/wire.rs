@@ -40,12 +40,26 @@ pub(super) struct Wire {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing was asked, or all of it answered.
+    /// Nothing was ever asked.
+    New,
+    /// All that was asked is answered.
     Idle,
     /// A request or its answer is under way.
     Busy,
     /// Nothing may be asked any more.
     Over,
+}
+
+/// What an upstream says while it is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Nothing,
+    /// It has hung up.
+    End,
+    /// Something, on a connection on which nothing was ever asked: it does not speak HTTP.
+    Greeting,
+    /// Something, which must not become the answer to the next request.
+    Noise,
 }
 
 /// What is to be written, in this order.
@@ -73,24 +87,28 @@ enum Staged {
 
 impl Wire {
     pub(super) fn new(io: UpstreamIo) -> Self {
-        Self { io, state: State::Idle, out: Out::default(), inbox: BytesMut::new(), searched: 0, read_size: LEAST_READ }
+        Self { io, state: State::New, out: Out::default(), inbox: BytesMut::new(), searched: 0, read_size: LEAST_READ }
     }
 
     pub(super) const fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle)
+        matches!(self.state, State::New | State::Idle)
     }
 
-    /// Whether the upstream says nothing on an idle connection: that it hung up shows here, and so does whatever it says unasked, which
-    /// must not become the answer to the next request.
-    pub(super) fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+    /// What the upstream says on an idle connection; if anything, nothing may be asked on it any more.
+    pub(super) fn listen(&mut self, cx: &mut Context<'_>) -> Heard {
         let (mut byte, io) = ([0], &mut self.io);
+        let mut read = ReadBuf::new(&mut byte);
         // Not only where the task has not done enough already: then nothing would be read, and whatever is there be taken for silence.
-        let look = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut ReadBuf::new(&mut byte))));
-        let is_silent = matches!(self.state, State::Idle) && pin!(look).poll(cx).is_pending();
-        if !is_silent {
-            self.state = State::Over;
-        }
-        is_silent
+        let look = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut read)));
+        let heard = match (self.state, pin!(look).poll(cx)) {
+            (State::New | State::Idle, Poll::Pending) => return Heard::Nothing,
+            (_, Poll::Pending | Poll::Ready(Err(_))) => Heard::End,
+            (_, Poll::Ready(Ok(()))) if read.filled().is_empty() => Heard::End,
+            (State::New, _) => Heard::Greeting,
+            _ => Heard::Noise,
+        };
+        self.state = State::Over;
+        heard
     }
 
     /// Takes a request to be written: its head…
@@ -265,21 +283,27 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_upstream_says_unasked_is_noticed_however_much_the_task_has_done_already() {
-        for is_busy in [false, true] {
+        for (is_busy, was_used, wanted) in
+            [(false, false, Heard::Greeting), (true, false, Heard::Greeting), (false, true, Heard::Noise), (true, true, Heard::Noise)]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
             let mut wire = Wire::new(UpstreamIo::Plain(stream.into()));
-            assert!(poll_fn(|cx| Poll::Ready(wire.is_silent(cx))).await && wire.is_idle());
-            listener.accept().await.expect("accepted").0.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("said");
+            if was_used {
+                wire.end(true);
+            }
+            assert_eq!(poll_fn(|cx| Poll::Ready(wire.listen(cx))).await, Heard::Nothing);
+            let mut server = listener.accept().await.expect("accepted").0;
+            server.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("said");
             let UpstreamIo::Plain(socket) = &wire.io else { panic!("a plain one") };
             socket.as_ref().readable().await.expect("something to read");
-            let is_silent = poll_fn(|cx| {
+            let heard = poll_fn(|cx| {
                 while let (true, Poll::Ready(spent)) = (is_busy, poll_proceed(cx)) {
                     spent.made_progress();
                 }
-                Poll::Ready(wire.is_silent(cx))
+                Poll::Ready(wire.listen(cx))
             });
-            assert!(!is_silent.await && !wire.is_idle(), "{is_busy}");
+            assert_eq!((heard.await, wire.is_idle()), (wanted, false), "{is_busy}");
         }
     }
 
