@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{HELD_BYTES, RequestBody};
 use crate::usage::open::Upload;
 
-/// What the forwarder learns of a request's body while hyper has it.
+/// What the forwarder learns of a request's body while its connection to the upstream has it.
 #[derive(Debug, Default)]
 pub struct Sent {
     pub(super) bytes: Cell<u64>,
