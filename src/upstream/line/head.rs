@@ -18,6 +18,8 @@ use crate::forward::body::RequestBody;
 pub(super) const MOST_BYTES: usize = 64 << 10;
 /// Lines of an answer's head.
 const MOST_FIELDS: usize = 100;
+/// What every answer begins with.
+const BEGINNING: &[u8] = b"HTTP/1.";
 /// What ends a head. A bare line feed ends none: whoever else reads the answer might take it for something else.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
@@ -107,7 +109,13 @@ pub(super) fn take(inbox: &mut BytesMut, searched: &mut usize) -> Result<Option<
     let from = searched.saturating_sub(END.needle().len() - 1);
     let Some(end) = END.find(&inbox[from..]).map(|place| from + place + END.needle().len()) else {
         *searched = inbox.len();
-        return if inbox.len() < MOST_BYTES { Ok(None) } else { Err(Broken::LongHead) };
+        // What is no answer may never end, and whoever waits is to know at once.
+        let is_answer = inbox.iter().zip(BEGINNING).all(|(byte, wanted)| byte == wanted);
+        return match inbox.len() {
+            _ if !is_answer => Err(wrong(httparse::Error::Version)),
+            0..MOST_BYTES => Ok(None),
+            _ => Err(Broken::LongHead),
+        };
     };
     *searched = 0;
     if end > MOST_BYTES {
@@ -275,7 +283,17 @@ mod tests {
         assert!(matches!(head(101, 1), Err(Broken::Head(_))));
         assert!(head(1, MOST_BYTES - 30).expect("no error").is_some());
         assert!(matches!(head(1, MOST_BYTES), Err(Broken::LongHead)));
-        assert!(matches!(taken(&vec![b'x'; MOST_BYTES]), Err(Broken::LongHead)));
+        assert!(matches!(taken(&[BEGINNING, &vec![b'x'; MOST_BYTES]].concat()), Err(Broken::LongHead)));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_known_by_its_first_bytes_and_not_waited_for() {
+        for bytes in ["", "H", "HTTP/", "HTTP/1.", "HTTP/1.1 200 OK\r\n"] {
+            assert!(matches!(taken(bytes.as_bytes()), Ok(None)), "{bytes}");
+        }
+        for bytes in ["S", "SSH-2.0-OpenSSH_9.9\r\n", "HTTQ", "HTTP/2", "\r\n", "220 mail ESMTP\r\n"] {
+            assert!(matches!(taken(bytes.as_bytes()), Err(Broken::Head(_))), "{bytes}");
+        }
     }
 
     proptest! {
